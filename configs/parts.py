@@ -1,0 +1,119 @@
+"""Parts that experiments are composed of: plain data, no jax.
+
+Each function returns the specification of one part of a config; see
+`difjax/config.py` for how `type`, `partial` and `ref` become objects.
+"""
+
+from typing import Any
+
+Spec = dict[str, Any]
+
+_DIT_SIZES = {  # depth, width, heads: Peebles & Xie 2023, table 1
+  'S': (12, 384, 6),
+  'B': (12, 768, 12),
+  'L': (24, 1024, 16),
+  'XL': (28, 1152, 16),
+}
+
+
+def dit(size: str, patch: int, **fields: Any) -> Spec:
+  """Returns a DiT by the letter of its size and its patch."""
+  depth, width, heads = _DIT_SIZES[size]
+  return dict(
+    type='networks.DiT', depth=depth, width=width, heads=heads,
+    patch=(patch, patch), **fields,
+  )  # fmt: skip
+
+
+def edm(network: Spec, data_std: float = 0.5) -> Spec:
+  """Returns EDM's objective (Karras et al. 2022, table 1) for a network."""
+  return dict(
+    type='objectives.Denoising',
+    network=network,
+    process=dict(type='processes.EDM'),
+    target=dict(type='denoising.Preconditioned', data_std=data_std),
+    inputs=dict(
+      type='denoising.InputMap',
+      scale=dict(type='denoising.UnitVariance', data_std=data_std),
+      noise=dict(type='denoising.LogSigma', factor=0.25, unit=1.0),
+    ),
+    times=dict(
+      type='objectives.LogNormalTimes', mean=-1.2, std=1.2, stratified=False
+    ),
+    weighting=dict(type='objectives.EDMWeighting', data_std=data_std),
+  )
+
+
+def score_sde(network: Spec, process: Spec) -> Spec:
+  """Returns denoising score matching on a VP-like process (Song et al. 2021)."""
+  return dict(
+    type='objectives.Denoising',
+    network=network,
+    process=process,
+    target=dict(type='denoising.Noise'),
+    inputs=dict(
+      type='denoising.InputMap',
+      noise=dict(type='denoising.Linear', factor=999.0),
+    ),
+    times=dict(type='objectives.UniformTimes', stratified=False),
+    weighting=dict(type='objectives.UniformWeighting'),
+  )
+
+
+def flow(network: Spec) -> Spec:
+  """Returns conditional flow matching on straight lines, t logit-normal."""
+  return dict(
+    type='objectives.Denoising',
+    network=network,
+    process=dict(type='processes.RectifiedFlow'),
+    target=dict(type='denoising.Velocity'),
+    inputs=dict(
+      type='denoising.InputMap',
+      noise=dict(type='denoising.Linear', factor=1000.0),
+    ),
+    times=dict(
+      type='objectives.LogitNormalTimes', mean=0.0, std=1.0, stratified=False
+    ),
+    weighting=dict(type='objectives.UniformWeighting'),
+  )
+
+
+def adam(schedule: Spec, clip_norm: float | None = 1.0, **betas: float) -> Spec:
+  """Returns Adam under a learning-rate schedule."""
+  return dict(
+    type='training.Optimiser',
+    clip_norm=clip_norm,
+    rule=dict(type='optax.scale_by_adam', **betas),
+    schedule=schedule,
+  )
+
+
+def warmup(rate: float, steps: int) -> Spec:
+  """Returns a linear warm-up to a constant rate."""
+  return dict(
+    type='optax.warmup_constant_schedule',
+    init_value=0.0, peak_value=rate, warmup_steps=steps,
+  )  # fmt: skip
+
+
+def heun(steps: int) -> Spec:
+  """Returns EDM's deterministic sampler: 2 steps - 1 evaluations."""
+  return dict(
+    type='sampling.FixedGrid',
+    solver=dict(type='sampling.Heun'),
+    grid=dict(type='sampling.Karras', steps=steps, rho=7.0),
+  )
+
+
+def ddim(steps: int, eta: float = 0.0) -> Spec:
+  """Returns DDIM on EDM's grid: as many evaluations as steps."""
+  return dict(
+    type='sampling.FixedGrid',
+    solver=dict(type='sampling.DDIM', eta=eta),
+    grid=dict(type='sampling.Karras', steps=steps, rho=7.0),
+  )
+
+
+def adaptive(tolerance: float) -> Spec:
+  """Returns the adaptive probability-flow ODE."""
+  return dict(type='sampling.AdaptiveODE', rtol=tolerance, atol=tolerance)

@@ -1,0 +1,74 @@
+"""The command line: `difjax VERB --flag=value ...`, or `python -m difjax`.
+
+A verb is a module of `difjax.cli` with `main(argv)`. Only the verb that is
+asked for is imported.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+
+from difjax import errors
+
+_VERBS = {
+  'train': 'train a model from a config',
+  'sample': 'write images of a trained model as PNG files and .npz',
+  'report': 'judge a trained model and write report.html',
+  'data': 'prepare, index or inspect a data set',
+  'bench': 'measure the loop against the bare compiled step',
+  'doctor': 'say what is installed, what runs and what is missing',
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+  """Runs a verb.
+
+  Args:
+    argv: the arguments after the program's name; those of the process when
+      None.
+
+  Returns:
+    The exit code, documented in `difjax/errors.py`.
+  """
+  argv = sys.argv[1:] if argv is None else argv
+  verb, rest = (argv[0], argv[1:]) if argv else ('--help', [])
+  if verb in ('--help', '-h', 'help'):
+    print(_usage())
+    return 0
+  debug = '--debug' in rest
+  try:
+    if verb not in _VERBS:
+      raise errors.ConfigError(
+        f'there is no verb {verb!r}; there are: {", ".join(_VERBS)}'
+      )
+    module = importlib.import_module(f'difjax.cli.{verb}')
+    return module.main([flag for flag in rest if flag != '--debug']) or 0
+  except errors.DifjaxError as error:
+    if debug:
+      raise
+    print(f'difjax {verb}: {error}', file=sys.stderr)
+    return error.exit_code
+  except KeyboardInterrupt:
+    print(f'difjax {verb}: interrupted', file=sys.stderr)
+    return 130
+  except BrokenPipeError:  # `difjax ... | head`
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+def _usage() -> str:
+  width = max(map(len, _VERBS))
+  verbs = '\n'.join(f'  {v:<{width}}  {what}' for v, what in _VERBS.items())
+  return (
+    'difjax: diffusion models in JAX\n\n'
+    f'usage: difjax VERB [--flag=value ...] [--debug]\n\n{verbs}\n\n'
+    'difjax VERB --help explains a verb. --debug shows tracebacks.\n'
+    'Exit codes: 0 done, 2 config, 3 non-finite, 4 data, 5 checkpoint, '
+    '42 start again.'
+  )
+
+
+if __name__ == '__main__':
+  sys.exit(main())

@@ -1,0 +1,91 @@
+"""Flags of the verbs: absl's, with errors of one line and no global state."""
+
+from __future__ import annotations
+
+import importlib.util
+import pathlib
+import sys
+from collections.abc import Callable
+
+from absl import flags
+from ml_collections import config_dict, config_flags
+
+from difjax import errors
+
+Define = Callable[[flags.FlagValues], object]
+
+
+def parse(
+  argv: list[str],
+  define: Define,
+  about: str,
+  configs: dict[str, config_dict.ConfigDict] | None = None,
+) -> flags.FlagValues:
+  """Parses a verb's flags; --help prints `about` and leaves.
+
+  Args:
+    argv: the arguments after the verb.
+    define: defines the flags on a FlagValues.
+    about: the verb's text for --help, which explains every flag.
+    configs: by name, what --NAME.KEY=VALUE overrides; typed by the old value.
+
+  Raises:
+    ConfigError: a flag is unknown, missing or malformed.
+  """
+  if {'--help', '-h'} & set(argv):
+    print(about.strip())
+    raise SystemExit(0)
+  values = flags.FlagValues()
+  define(values)
+  try:
+    for name, config in (configs or {}).items():
+      config_flags.DEFINE_config_dict(
+        name, config, flag_values=values, sys_argv=['difjax', *argv],
+        accept_new_attributes=True, lock_config=False,
+      )  # fmt: skip
+    rest = values(['difjax', *argv])[1:]
+  except KeyError as error:
+    raise errors.ConfigError(f'an override names no key: {error}') from error
+  except (flags.Error, AttributeError, TypeError, ValueError) as error:
+    raise errors.ConfigError(str(error).splitlines()[0]) from error
+  if rest:
+    raise errors.ConfigError(f'{rest[0]!r} is no flag: write --name=value')
+  return values
+
+
+def take(argv: list[str], name: str) -> tuple[str | None, list[str]]:
+  """Takes --name=VALUE or --name VALUE out of the arguments."""
+  for i, item in enumerate(argv):
+    if item == f'--{name}' and i + 1 < len(argv):
+      return argv[i + 1], argv[:i] + argv[i + 2 :]
+    if item.startswith(f'--{name}='):
+      return item.split('=', 1)[1], argv[:i] + argv[i + 1 :]
+  return None, argv
+
+
+def config_file(path: str) -> config_dict.ConfigDict:
+  """Runs a config file and returns what its `get_config` gives.
+
+  A file on the command line is the user's own code, and may import what lies
+  beside it: the folder that holds `configs/` and the current one are searched.
+
+  Raises:
+    ConfigError: the file is missing, fails, or has no `get_config`.
+  """
+  file = pathlib.Path(path).absolute()
+  if not file.is_file():
+    raise errors.ConfigError(f'the config file {path} is not there')
+  roots = [p.parent for p in file.parents if p.name == 'configs']
+  for root in [pathlib.Path.cwd(), *roots[-1:]]:
+    if str(root) not in sys.path:
+      sys.path.insert(0, str(root))
+  spec = importlib.util.spec_from_file_location('difjax_config', file)
+  module = importlib.util.module_from_spec(spec)
+  try:
+    spec.loader.exec_module(module)
+    config = module.get_config()
+  except Exception as error:
+    kind = type(error).__name__
+    raise errors.ConfigError(f'{path} fails: {kind}: {error}') from error
+  config.unlock()
+  return config

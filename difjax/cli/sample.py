@@ -1,0 +1,84 @@
+"""difjax sample: writes images of a trained model.
+
+  difjax sample --workdir=runs/digits --out=samples --num=64
+  difjax sample ... --labels=3,7 --sampler.grid.steps=40
+
+flags:
+  --workdir=DIR         of the run
+  --out=DIR             a new folder for 000000.png ..., grid.png, samples.npz
+  --num=N               how many images (64)
+  --seed=N              of the set; image i depends on (seed, i) alone (0)
+  --first=N             index of the first image (0)
+  --labels=A,B          classes, in turn; all of them by default
+  --sampler.KEY=VALUE   overrides any argument of the config's sampler
+  --ema=NAME            which average of the parameters (main)
+  --block=N             images computed at once on a device (64)
+  --trust=PACKAGE       a package that the saved config may use
+
+samples.npz holds arr_0, uint8 [N, H, W, C], and arr_1, int64 labels [N]: the
+format that ADM's evaluator reads.
+"""
+
+from __future__ import annotations
+
+import pathlib
+
+from absl import flags
+from ml_collections import config_dict
+
+from difjax import config as configs
+from difjax import errors
+from difjax.cli import arguments
+
+
+def _define(values: flags.FlagValues) -> None:
+  for name in ('workdir', 'out'):
+    flags.DEFINE_string(name, None, '', flag_values=values)
+  for name, default in (('num', 64), ('seed', 0), ('first', 0), ('block', 64)):
+    least = 0 if name in ('seed', 'first') else 1
+    flags.DEFINE_integer(
+      name, default, '', lower_bound=least, flag_values=values
+    )
+  flags.DEFINE_string('ema', 'main', '', flag_values=values)
+  for name in ('labels', 'trust'):
+    flags.DEFINE_list(name, [], '', flag_values=values)
+
+
+def main(argv: list[str]) -> int:
+  """Samples; returns the exit code."""
+  workdir, rest = arguments.take(argv, 'workdir')
+  saved = configs.load(pathlib.Path(workdir, 'config.json')) if workdir else {}
+  sampler = config_dict.ConfigDict(saved.get('sampler', {}))
+  values = arguments.parse(rest, _define, __doc__, {'sampler': sampler})
+  if workdir is None or values.out is None:
+    raise errors.ConfigError('sample needs --workdir=DIR and --out=DIR')
+  if 'type' not in values.sampler:
+    raise errors.ConfigError(
+      f'the config of {workdir} has no sampler: add --sampler.type=...'
+    )
+  out = pathlib.Path(values.out)
+  if out.exists() and any(out.iterdir()):
+    raise errors.ConfigError(f'{out} is not empty: use another --out')
+  labels, trust = _labels(values.labels), tuple(values.trust)
+
+  from difjax.evaluation import samples, trained  # imports jax: flags are fine
+
+  way = configs.build(
+    values.sampler.to_dict(), path='sampler', trusted=False, trust=trust
+  )
+  model = trained.load(pathlib.Path(workdir), ema=values.ema, trust=trust)
+  samples.write(
+    model, way, out, num=values.num, first=values.first, seed=values.seed,
+    labels=labels, size=values.block,
+  )  # fmt: skip
+  print(out)
+  return 0
+
+
+def _labels(texts: list[str]) -> list[int]:
+  try:
+    return [int(text) for text in texts]
+  except ValueError:
+    raise errors.ConfigError(
+      f'--labels={",".join(texts)}: classes are numbers'
+    ) from None

@@ -1,0 +1,297 @@
+"""From a config to the objects it describes, without a switch.
+
+A config is a tree of plain data. A mapping with one of these keys is a
+specification; its other keys are keyword arguments:
+
+  dict(type='processes.VP', beta_max=20.)       the object that the call gives
+  dict(partial='networks.DiTBlock', heads=4)    a factory: call it for a new one
+  dict(ref='flax.linen.silu')                   the object of that name itself
+  dict(flip=dict(type=...), crop=dict(type=...), order=('flip', 'crop'))
+                                                a tuple, in the named order
+
+Names are relative to difjax (`processes.VP` is `difjax.processes.VP`) or
+absolute (`mylab.processes.Cubic`). The exports of difjax's packages are the
+only registry. Arguments are checked against the signature, so that a typo is
+one line with the path of the offending key.
+
+A config that comes with a work directory is data from a stranger:
+`build(spec, trusted=False)` resolves exported names of difjax's packages and
+the few foreign names of `FOREIGN`, and nothing else.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import importlib
+import importlib.util
+import inspect
+import json
+import pathlib
+import types
+import typing
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from difjax import errors
+
+FOREIGN = frozenset({
+  'flax.linen.gelu', 'flax.linen.relu', 'flax.linen.silu', 'flax.linen.swish',
+  'jax.checkpoint_policies.dots_with_no_batch_dims_saveable',
+  'jax.nn.gelu', 'jax.nn.relu', 'jax.nn.silu',
+  'jax.numpy.bfloat16', 'jax.numpy.float16', 'jax.numpy.float32',
+  'optax.constant_schedule', 'optax.cosine_decay_schedule',
+  'optax.exponential_decay', 'optax.linear_schedule',
+  'optax.scale_by_adam', 'optax.scale_by_lion', 'optax.scale_by_radam',
+  'optax.scale_by_rms', 'optax.trace', 'optax.warmup_constant_schedule',
+  'optax.warmup_cosine_decay_schedule',
+})  # fmt: skip
+_KEYS = ('type', 'partial', 'ref')
+
+
+@dataclasses.dataclass(frozen=True)
+class Partial:
+  """A factory with some arguments fixed: hashable and equal by value."""
+
+  target: Callable[..., Any]
+  arguments: tuple[tuple[str, Any], ...] = ()
+
+  def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    """Calls the target; later arguments win over the fixed ones."""
+    return self.target(*args, **{**dict(self.arguments), **kwargs})
+
+
+def build(
+  spec: Any,
+  *,
+  path: str = 'config',
+  trusted: bool = True,
+  trust: tuple[str, ...] = (),
+) -> Any:
+  """Builds what a specification describes.
+
+  Args:
+    spec: plain data, a mapping, a list or a `ml_collections.ConfigDict`.
+    path: where `spec` stands in the config, for error messages.
+    trusted: whether any importable name may be used.
+    trust: packages that may be used though `trusted` is False.
+
+  Returns:
+    The object; mappings without a special key become dicts, lists tuples.
+
+  Raises:
+    ConfigError: an unknown name, a wrong key or a wrong type, with its path.
+  """
+  spec = spec.to_dict() if hasattr(spec, 'to_dict') else spec
+
+  def recurse(child: Any, key: object) -> Any:
+    return build(child, path=f'{path}.{key}', trusted=trusted, trust=trust)
+
+  if isinstance(spec, list | tuple):
+    return tuple(recurse(child, i) for i, child in enumerate(spec))
+  if not isinstance(spec, Mapping):
+    return spec
+  special = [key for key in _KEYS if key in spec]
+  if not special and 'order' in spec:
+    return _ordered(spec, recurse, path)
+  arguments = {k: recurse(v, k) for k, v in spec.items() if k not in _KEYS}
+  if not special:
+    return arguments
+  if len(special) > 1:
+    raise errors.ConfigError(
+      f'{path} has both {special[0]!r} and {special[1]!r}: keep one'
+    )
+  (key,) = special
+  name, place = spec[key], f'{path}.{key}'
+  target = resolve(name, path=place, trusted=trusted, trust=trust)
+  if key == 'ref':
+    if arguments:
+      raise errors.ConfigError(
+        f'{path}: a ref takes no arguments, but {sorted(arguments)} are given'
+      )
+    return target
+  _check_arguments(target, arguments, path, complete=key == 'type')
+  if key == 'partial':
+    return Partial(target, tuple(sorted(arguments.items())))
+  try:
+    return target(**arguments)
+  except (TypeError, ValueError) as error:
+    raise errors.ConfigError(f'{path} ({name}): {error}') from error
+
+
+def resolve(
+  name: str,
+  *,
+  path: str = 'config',
+  trusted: bool = True,
+  trust: tuple[str, ...] = (),
+) -> Any:
+  """Finds an object by its dotted name, relative to difjax or absolute.
+
+  Raises:
+    ConfigError: the name does not exist or may not be used.
+  """
+  if not isinstance(name, str):
+    raise errors.ConfigError(f'{path} must be a name, not {name!r}')
+  package, _, attribute = name.partition('.')
+  if package.isidentifier() and _is_ours(package):
+    return _exported(package, attribute, name, path)
+  if not (trusted or name in FOREIGN or package in trust):
+    raise errors.ConfigError(
+      f'{path}: {name!r} may not be used by a saved config; if you trust it, '
+      f'add --trust={package} or give the config file itself'
+    )
+  try:
+    return _import(name)
+  except (ImportError, AttributeError, ValueError) as error:
+    raise errors.ConfigError(
+      f'{path}: there is no {name!r} ({error})'
+    ) from None
+
+
+def save(spec: Any, file: pathlib.Path) -> None:
+  """Writes a config as JSON."""
+  data = spec.to_dict() if hasattr(spec, 'to_dict') else spec
+  file.write_text(json.dumps(data, indent=2, sort_keys=True) + '\n')
+
+
+def load(file: pathlib.Path) -> dict[str, Any]:
+  """Reads a config that `save` wrote.
+
+  Raises:
+    ConfigError: the file is missing or no JSON object.
+  """
+  try:
+    data = json.loads(file.read_text())
+  except FileNotFoundError:
+    raise errors.ConfigError(
+      f'{file} is not there: is {file.parent} the work directory of a run?'
+    ) from None
+  except (OSError, ValueError) as error:
+    raise errors.ConfigError(f'{file} cannot be read: {error}') from None
+  if not isinstance(data, dict):
+    raise errors.ConfigError(f'{file} holds no config')
+  return data
+
+
+def differences(old: Any, new: Any, path: str = 'config') -> list[str]:
+  """Lists the paths at which two plain configs differ, as `path: a -> b`."""
+  if isinstance(old, Mapping) and isinstance(new, Mapping):
+    return [
+      line
+      for key in sorted({*old, *new})
+      for line in differences(
+        old.get(key, '(absent)'), new.get(key, '(absent)'), f'{path}.{key}'
+      )
+    ]
+  listed = lambda value: list(value) if isinstance(value, tuple) else value
+  return [] if listed(old) == listed(new) else [f'{path}: {old!r} -> {new!r}']
+
+
+def _ordered(
+  spec: Mapping[str, Any], recurse: Callable[[Any, object], Any], path: str
+) -> tuple[Any, ...]:
+  missing = [name for name in spec['order'] if name not in spec]
+  if missing:
+    raise errors.ConfigError(f'{path}.order names {missing[0]!r}, not a part')
+  return tuple(recurse(spec[name], name) for name in spec['order'])
+
+
+def _is_ours(package: str) -> bool:
+  return importlib.util.find_spec(f'difjax.{package}') is not None
+
+
+def _exported(package: str, attribute: str, name: str, path: str) -> Any:
+  module = importlib.import_module(f'difjax.{package}')
+  exported = getattr(module, '__all__', ())
+  if attribute not in exported:
+    raise errors.ConfigError(
+      f'{path}: there is no {name!r}{_suggest(attribute, exported)}'
+    )
+  return getattr(module, attribute)
+
+
+def _import(name: str) -> Any:
+  """Imports the longest module that begins `name`, then walks attributes."""
+  parts = name.split('.')
+  for split in range(len(parts) - 1, 0, -1):
+    module = '.'.join(parts[:split])
+    try:
+      found = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+      if not (error.name and module.startswith(error.name)):
+        raise
+      continue
+    for part in parts[split:]:
+      found = getattr(found, part)
+    return found
+  raise ImportError(f'no module named {parts[0]!r}')
+
+
+def _check_arguments(
+  target: Callable[..., Any],
+  arguments: Mapping[str, Any],
+  path: str,
+  *,
+  complete: bool,
+) -> None:
+  """Checks names, and the types that annotations state as plain classes."""
+  parameters = inspect.signature(target).parameters
+  kinds = {parameter.kind for parameter in parameters.values()}
+  if inspect.Parameter.VAR_KEYWORD not in kinds:
+    for key in arguments:
+      if key not in parameters:
+        hint = _suggest(key, tuple(parameters))
+        raise errors.ConfigError(f'{path}.{key}: no such key{hint}')
+  if complete:
+    for key, parameter in parameters.items():
+      needed = parameter.default is inspect.Parameter.empty and (
+        parameter.kind is not inspect.Parameter.VAR_KEYWORD
+        and parameter.kind is not inspect.Parameter.VAR_POSITIONAL
+      )
+      if needed and key not in arguments:
+        raise errors.ConfigError(f'{path}.{key} is missing')
+  hints = _hints(target)
+  for key, value in arguments.items():
+    if not _fits(value, hints.get(key)):
+      raise errors.ConfigError(
+        f'{path}.{key} must be {_spelled(hints[key])}, not {value!r}'
+      )
+
+
+def _hints(target: Callable[..., Any]) -> dict[str, Any]:
+  try:
+    return typing.get_type_hints(
+      target.__init__ if isinstance(target, type) else target
+    )
+  except (AttributeError, NameError, TypeError):  # foreign or unresolvable: nothing to check
+    return {}
+
+
+def _fits(value: Any, hint: Any) -> bool:
+  plain = (bool, int, float, str, tuple, types.NoneType)
+  options = typing.get_args(hint) if _is_union(hint) else (hint,)
+  options = tuple(typing.get_origin(option) or option for option in options)
+  if not all(option in plain for option in options):
+    return True
+  if isinstance(value, bool):
+    return bool in options
+  if isinstance(value, int) and float in options:
+    return True
+  return isinstance(value, options)
+
+
+def _is_union(hint: Any) -> bool:
+  return typing.get_origin(hint) in (types.UnionType, typing.Union)
+
+
+def _spelled(hint: Any) -> str:
+  return hint.__name__ if isinstance(hint, type) else str(hint)
+
+
+def _suggest(word: str, known: tuple[str, ...]) -> str:
+  close = difflib.get_close_matches(word, known, n=1)
+  if close:
+    return f'; did you mean {close[0]!r}?'
+  shown = [name for name in known if name not in ('parent', 'name', 'self')]
+  return f'; there are: {", ".join(shown)}' if shown else ''

@@ -1,0 +1,50 @@
+"""Sources of examples, their order, and their way onto the devices."""
+
+from difjax.data.cifar import CifarArchive
+from difjax.data.device import (
+  device_batches,
+  place,
+  to_bytes,
+  to_unit_range,
+)
+from difjax.data.digits import Digits
+from difjax.data.folder import ImageFolder
+from difjax.data.idx import Idx
+from difjax.data.npz import Npz
+from difjax.data.order import Order
+from difjax.data.pipeline import Pipeline, sweep
+from difjax.data.source import InMemory, Source, Subset
+from difjax.data.synthetic import Synthetic
+from difjax.data.tfds import Tfds
+from difjax.data.transforms import (
+  CentreCrop,
+  Flip,
+  RandomCrop,
+  Resize,
+  Transform,
+)
+
+__all__ = [
+  'CentreCrop',
+  'CifarArchive',
+  'Digits',
+  'Flip',
+  'Idx',
+  'ImageFolder',
+  'InMemory',
+  'Npz',
+  'Order',
+  'Pipeline',
+  'RandomCrop',
+  'Resize',
+  'Source',
+  'Subset',
+  'Synthetic',
+  'Tfds',
+  'Transform',
+  'device_batches',
+  'place',
+  'sweep',
+  'to_bytes',
+  'to_unit_range',
+]

@@ -1,0 +1,159 @@
+"""The batch as a function of the step.
+
+Row r of step t has the number g = t B + r, which `order.Order` maps to an
+epoch and an example. A run needs no iterator state: step, seed, batch size and
+the source's fingerprint say everything about what comes next, for any number
+of hosts.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import dataclasses
+import functools
+import itertools
+from collections.abc import Callable, Iterator
+from concurrent import futures
+from typing import TypeVar
+
+import numpy as np
+
+from difjax import errors
+from difjax.data import order, transforms
+from difjax.data import source as sources
+from difjax.typing import Array, Batch
+
+Load = Callable[[Array], Batch]  # rows [R] of one step's batch -> their content
+Placed = TypeVar('Placed')
+
+CHUNK = 16  # fewest rows worth a thread of their own
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Pipeline:
+  """Shuffled, augmented batches of a source.
+
+  Attributes:
+    source: where examples come from.
+    batch_size: rows B of the global batch.
+    seed: keys order and augmentation.
+    transforms: applied to each example, in this order.
+    threads: how many read and decode; more pay off for encoded files only.
+    prefetch: how many batches are prepared ahead of the consumer.
+  """
+
+  source: sources.Source
+  batch_size: int
+  seed: int = 0
+  transforms: tuple[transforms.Transform, ...] = ()
+  threads: int = 8
+  prefetch: int = 2
+
+  def __post_init__(self) -> None:
+    if min(self.batch_size, self.threads, self.prefetch) < 1:
+      raise errors.ConfigError(
+        f'batch_size={self.batch_size}, threads={self.threads} and '
+        f'prefetch={self.prefetch} of a pipeline must all be at least 1'
+      )
+
+  @functools.cached_property
+  def order(self) -> order.Order:
+    """Which example each row holds."""
+    return order.Order(seed=self.seed, n=len(self.source))
+
+  def indices(self, step: int) -> tuple[Array, Array]:
+    """Epochs and examples, int64 [B] each, of a step's global batch."""
+    return self._numbers(step, np.arange(self.batch_size))
+
+  def rows(self, step: int, rows: Array) -> Batch:
+    """Content of some rows of a step's global batch, on the host.
+
+    Args:
+      step: training step, from 0.
+      rows: int [R], each below `batch_size`.
+
+    Returns:
+      image [R, H, W, C] uint8 and, where known, label [R] int32.
+    """
+    epochs, indices = self._numbers(step, rows)
+    if not self.transforms:
+      return self.source.take(indices)
+    pairs = zip(epochs.tolist(), indices.tolist(), strict=True)
+    return sources.stack([self._example(*pair) for pair in pairs])
+
+  def batches(
+    self, start: int, stop: int | None, place: Callable[[Load, int], Placed]
+  ) -> Iterator[tuple[int, Placed]]:
+    """Prepares the batches of steps start, start + 1, ... in the background.
+
+    Args:
+      start: first step.
+      stop: one past the last step; None never ends.
+      place: turns (load, step) into what the consumer wants, where load(rows)
+        gives rows of that step; it runs in one thread, in order of steps.
+
+    Yields:
+      (step, what `place` made). What a thread raises is raised here, as is.
+    """
+    steps = itertools.count(start) if stop is None else range(start, stop)
+    waiting = collections.deque()
+    with _pool(self.threads) as loaders, _pool(1) as feeder:
+      for step in steps:
+        load = functools.partial(self._load, loaders, step)
+        waiting.append((step, feeder.submit(place, load, step)))
+        if len(waiting) > self.prefetch:
+          yield _first(waiting)
+      while waiting:
+        yield _first(waiting)
+
+  def _numbers(self, step: int, rows: Array) -> tuple[Array, Array]:
+    return self.order.index(step * self.batch_size + np.asarray(rows, np.int64))
+
+  def _example(self, epoch: int, index: int) -> dict[str, Array]:
+    rng = np.random.default_rng((self.seed, epoch, index))
+    example = self.source[index]
+    for transform in self.transforms:
+      example = transform(example, rng)
+    return example
+
+  def _load(self, pool: futures.Executor, step: int, rows: Array) -> Batch:
+    return _spread(pool, self.threads, functools.partial(self.rows, step), rows)
+
+
+def sweep(
+  source: sources.Source, batch_size: int, threads: int = 8
+) -> Iterator[Batch]:
+  """Reads a source once, in its own order; the last batch may be smaller."""
+  with _pool(threads) as pool:
+    for start in range(0, len(source), batch_size):
+      stop = min(start + batch_size, len(source))
+      yield _spread(pool, threads, source.take, np.arange(start, stop))
+
+
+def _spread(
+  pool: futures.Executor, threads: int, load: Load, rows: Array
+) -> Batch:
+  """Same as load(rows), by several threads where there is enough to do."""
+  parts = min(threads, len(rows) // CHUNK)
+  if parts < 2:
+    return load(rows)
+  loaded = list(pool.map(load, np.array_split(rows, parts)))
+  return {key: np.concatenate([x[key] for x in loaded]) for key in loaded[0]}
+
+
+@contextlib.contextmanager
+def _pool(threads: int) -> Iterator[futures.Executor]:
+  """Threads that drop what they have not begun when the block is left."""
+  pool = futures.ThreadPoolExecutor(threads, thread_name_prefix='difjax-data')
+  try:
+    yield pool
+  finally:
+    pool.shutdown(cancel_futures=True)
+
+
+def _first(
+  waiting: collections.deque[tuple[int, futures.Future[Placed]]],
+) -> tuple[int, Placed]:
+  step, future = waiting.popleft()
+  return step, future.result()

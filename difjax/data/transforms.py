@@ -1,0 +1,111 @@
+"""Augmentations of one example on the host.
+
+A transform maps (example, rng) to an example whose image is still uint8. The
+pipeline keys `rng` by (seed, epoch, index), so that an example looks the same
+in a given epoch on whatever host and after whatever restart.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Protocol
+
+import numpy as np
+
+from difjax import errors
+from difjax.data import images
+from difjax.typing import Array
+
+
+class Transform(Protocol):
+  """A change to one example."""
+
+  def __call__(
+    self, example: dict[str, Array], rng: np.random.Generator
+  ) -> dict[str, Array]:
+    """A changed copy of the example; `rng` is its alone."""
+    ...
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Flip:
+  """Mirrors left and right with the given probability."""
+
+  probability: float = 0.5
+
+  def __call__(
+    self, example: dict[str, Array], rng: np.random.Generator
+  ) -> dict[str, Array]:
+    """Flips the W axis of image [H, W, C], or leaves it."""
+    flipped = rng.random() < self.probability
+    return _with(example, example['image'][:, :: -1 if flipped else 1])
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RandomCrop:
+  """Pads by reflection, then crops a window of the first size.
+
+  Attributes:
+    pad: pixels added to each side.
+  """
+
+  pad: int
+
+  def __call__(
+    self, example: dict[str, Array], rng: np.random.Generator
+  ) -> dict[str, Array]:
+    """Shifts image [H, W, C] by up to `pad` pixels along each axis."""
+    image, p = example['image'], self.pad
+    height, width, _ = image.shape
+    top, left = rng.integers(0, 2 * p + 1, size=2)
+    padded = np.pad(image, ((p, p), (p, p), (0, 0)), mode='reflect')
+    return _with(example, padded[top : top + height, left : left + width])
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CentreCrop:
+  """ADM's scaling and central square (`images.centre_crop`)."""
+
+  size: int
+
+  def __call__(
+    self, example: dict[str, Array], rng: np.random.Generator
+  ) -> dict[str, Array]:
+    """Image [H, W, C] to [size, size, C]."""
+    cropped = images.centre_crop(_to_pil(example['image']), self.size)
+    return _with(example, _from_pil(cropped))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Resize:
+  """Bicubic scaling to a square; the aspect ratio is not kept."""
+
+  size: int
+
+  def __call__(
+    self, example: dict[str, Array], rng: np.random.Generator
+  ) -> dict[str, Array]:
+    """Image [H, W, C] to [size, size, C]."""
+    from PIL import Image
+
+    image = _to_pil(example['image'])
+    scaled = image.resize((self.size, self.size), Image.Resampling.BICUBIC)
+    return _with(example, _from_pil(scaled))
+
+
+def _with(example: dict[str, Array], image: Array) -> dict[str, Array]:
+  return {**example, 'image': image}
+
+
+def _to_pil(image: Array) -> images.Image.Image:
+  from PIL import Image
+
+  if image.shape[-1] not in images.MODES:
+    raise errors.DataError(
+      f'cannot scale an image of {image.shape[-1]} channels: 1, 3 or 4 work'
+    )
+  return Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
+
+
+def _from_pil(image: images.Image.Image) -> Array:
+  return np.asarray(image).reshape(image.height, image.width, -1)

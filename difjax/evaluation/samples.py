@@ -1,0 +1,236 @@
+"""Images from a trained model, each a function of (seed, index) alone.
+
+Work is cut into blocks of a fixed size, and every block is run by one device at
+that one compiled shape. An image's noise comes from a key of its own, so the
+same index gives the same image whatever else is asked for beside it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import pathlib
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tqdm
+
+from difjax import errors
+from difjax.data import device
+from difjax.evaluation import plots, trained
+from difjax.objectives import base
+from difjax.sampling import noise as noises
+from difjax.sampling import samplers
+from difjax.training import hooks, state
+from difjax.typing import Array, Params, Shape
+
+_PRIOR, _SOLVER = 0, 1  # streams of an image's key
+
+
+@functools.partial(jax.jit, static_argnames=('objective', 'sampler', 'shape'))
+def block(
+  params: Params,
+  seed: Array,
+  indices: Array,
+  labels: Array | None,
+  *,
+  objective: base.Generative,
+  sampler: samplers.Sampler,
+  shape: Shape,
+) -> tuple[Array, Array]:
+  """Samples the images of some indices.
+
+  Args:
+    params: of the objective's network.
+    seed: of the whole set.
+    indices: int [B].
+    labels: int [B], or None for a model without labels.
+    objective: what was trained.
+    sampler: how to sample.
+    shape: (H, W, C) of an image.
+
+  Returns:
+    Images [B, H, W, C] near [-1, 1] and the evaluations [B] they took.
+  """
+  keys = noises.image_keys(seed, indices)
+  fold = jax.vmap(jax.random.fold_in, in_axes=(0, None))
+  draw = lambda key: objective.process.prior(key, shape)
+  x = jax.vmap(draw)(fold(keys, _PRIOR))
+  cond = None if labels is None else {'label': labels}
+  denoiser = objective.denoiser(params, cond)
+  noise = noises.Keys(fold(keys, _SOLVER))
+  return sampler(denoiser, objective.process, x, noise)
+
+
+def default_labels(indices: Array, num_classes: int) -> Array | None:
+  """Returns label i mod K for index i: balanced, whatever the count."""
+  return np.asarray(indices) % num_classes if num_classes else None
+
+
+def generate(
+  objective: base.Generative,
+  sampler: samplers.Sampler,
+  params: Params,
+  *,
+  shape: Shape,
+  indices: Array,
+  labels: Array | None,
+  seed: int = 0,
+  size: int = 64,
+  advance: Callable[[int], object] = lambda done: None,
+) -> tuple[np.ndarray, np.ndarray]:
+  """Samples a set of images, block by block over the local devices.
+
+  Args:
+    objective: what was trained.
+    sampler: how to sample.
+    params: of the objective's network.
+    shape: (H, W, C) of an image.
+    indices: int [N], which images of the seed's endless set.
+    labels: int [N], or None for a model without labels.
+    seed: of the set.
+    size: images in a block.
+    advance: called with the number of images that were just finished.
+
+  Returns:
+    Images uint8 [N, H, W, C] and evaluations int [N].
+
+  Raises:
+    NonFiniteError: an image has values that are not finite.
+  """
+  indices = np.asarray(indices)
+  devices = jax.local_devices()
+  copies = [jax.device_put(params, d) for d in devices]
+  pending, images, evaluations = [], [], []
+
+  def collect() -> None:
+    part, x, count = pending.pop(0)
+    x, count = np.asarray(x)[: len(part)], np.asarray(count)[: len(part)]
+    bad = ~np.isfinite(x).all(axis=tuple(range(1, x.ndim)))
+    if bad.any():
+      raise errors.NonFiniteError(
+        f'image {indices[part][bad][0]} of seed {seed} is not finite: use '
+        'more steps or another solver'
+      )
+    images.append(device.to_bytes(x))
+    evaluations.append(count)
+    advance(len(part))
+
+  for i, start in enumerate(range(0, len(indices), size)):
+    part = np.arange(start, min(start + size, len(indices)))
+    full = np.resize(part, size)  # the last block repeats its images
+    on = devices[i % len(devices)]
+    put = functools.partial(jax.device_put, device=on)
+    x, count = block(
+      copies[i % len(devices)], put(jnp.uint32(seed)), put(indices[full]),
+      None if labels is None else put(np.asarray(labels)[full]),
+      objective=objective, sampler=sampler, shape=tuple(shape),
+    )  # fmt: skip
+    pending.append((part, x, count))
+    if len(pending) > len(devices):
+      collect()
+  while pending:
+    collect()
+  return np.concatenate(images), np.concatenate(evaluations)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SampleGrid:
+  """A hook that draws the same images again and again as training goes on.
+
+  Attributes:
+    sampler: how to sample.
+    every: steps between two grids.
+    ema: which average to sample from; '' for the raw parameters.
+    rows: rows and columns of the grid.
+    seed: of the images.
+  """
+
+  sampler: samplers.Sampler
+  every: int = 5_000
+  ema: str = 'main'
+  rows: int = 8
+  seed: int = 0
+
+  def __call__(
+    self, run: hooks.Run, step: int, now: state.TrainState
+  ) -> None:
+    """Writes samples/STEP.png and hands the grid to the writers."""
+    if jax.process_index():
+      return
+    indices = np.arange(self.rows**2)
+    source = run.pipeline.source
+    images, _ = generate(
+      run.objective, self.sampler,
+      now.ema[self.ema] if self.ema else now.params,
+      shape=source.shape, indices=indices, seed=self.seed, size=len(indices),
+      labels=default_labels(indices, source.num_classes),
+    )  # fmt: skip
+    grid = plots.grid(images, self.rows)
+    folder = pathlib.Path(run.workdir, 'samples')
+    folder.mkdir(exist_ok=True)
+    plots.save_png(folder / f'{step:08d}.png', grid)
+    for writer in run.writers:
+      writer.image(step, 'samples', grid)
+
+
+def write(
+  model: trained.Trained,
+  sampler: samplers.Sampler,
+  out: pathlib.Path,
+  *,
+  num: int,
+  first: int = 0,
+  seed: int = 0,
+  labels: Sequence[int] = (),
+  size: int = 64,
+) -> None:
+  """Samples to a folder: PNG files, a grid, and one .npz.
+
+  Args:
+    model: what to sample from.
+    sampler: how to sample.
+    out: the folder.
+    num: how many images.
+    first: the first one's index.
+    seed: of the set.
+    labels: classes in turn; all of them when empty.
+    size: images in a block.
+
+  Raises:
+    ConfigError: a class that the model does not know.
+    NonFiniteError: an image has values that are not finite.
+  """
+  indices = np.arange(first, first + num)
+  for label in labels:
+    if not 0 <= label < model.num_classes:
+      raise errors.ConfigError(
+        f'there is no class {label}: the model has {model.num_classes}'
+      )
+  wanted = (
+    np.asarray(labels)[indices % len(labels)]
+    if labels
+    else default_labels(indices, model.num_classes)
+  )
+  with tqdm.tqdm(total=num, desc='sample', unit='image', disable=None) as bar:
+    images, evaluations = generate(
+      model.objective, sampler, model.params, shape=model.shape,
+      indices=indices, labels=wanted, seed=seed, size=size,
+      advance=bar.update,
+    )  # fmt: skip
+  out.mkdir(parents=True, exist_ok=True)
+  for index, image in zip(indices, images, strict=True):
+    plots.save_png(out / f'{index:06d}.png', image)
+  plots.save_png(
+    out / 'grid.png', plots.grid(images[:100], min(10, len(images)))
+  )
+  arrays = {'arr_0': images}
+  if wanted is not None:
+    arrays['arr_1'] = wanted.astype(np.int64)
+  np.savez(out / 'samples.npz', **arrays)
+  print(
+    f'{num} images, {evaluations.mean():.1f} network evaluations each '
+    f'(at most {evaluations.max()})'
+  )

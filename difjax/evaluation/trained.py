@@ -1,0 +1,94 @@
+"""A trained model, read from its work directory.
+
+The saved config is data from a stranger: only names that difjax exports, a few
+of optax and flax, and those of packages that the caller trusts are resolved.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+from typing import Any
+
+import jax
+import numpy as np
+
+from difjax import config as configs
+from difjax import errors
+from difjax.objectives import base
+from difjax.training import checkpoint
+from difjax.typing import Params, Shape
+
+CONFIG = 'config.json'
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Trained:
+  """What sampling and judging need of a run.
+
+  Attributes:
+    objective: what was trained.
+    params: the average of its parameters that was asked for.
+    shape: (H, W, C) of an image.
+    num_classes: 0 for a model without labels.
+    class_names: in label order; may be empty.
+    step: steps done.
+    config: the saved config.
+  """
+
+  objective: base.Generative
+  params: Params
+  shape: Shape
+  num_classes: int
+  class_names: tuple[str, ...]
+  step: int
+  config: dict[str, Any]
+
+
+def load(
+  workdir: pathlib.Path, *, ema: str = 'main', trust: tuple[str, ...] = ()
+) -> Trained:
+  """Reads a run's config and the newest checkpoint that verifies.
+
+  Args:
+    workdir: of the run.
+    ema: which average of the parameters; '' for the raw ones.
+    trust: packages whose names the saved config may use.
+
+  Raises:
+    ConfigError: there is no run, or no such average.
+    CheckpointError: there is no checkpoint that can be read.
+  """
+  config = configs.load(workdir / CONFIG)
+  card = configs.load(workdir / 'data.json')
+  if ema and ema not in config.get('ema', {}):
+    known = ', '.join(sorted(config.get('ema', {}))) or 'none'
+    raise errors.ConfigError(f'{workdir} keeps no average {ema!r}, but {known}')
+  objective = configs.build(
+    config['objective'], path='config.objective', trusted=False, trust=trust
+  )
+  shape = tuple(card['shape'])
+  probe = {'image': np.zeros((1, *shape), np.float32)}
+  if card['num_classes']:
+    probe['label'] = np.zeros(1, np.int32)
+  abstract = jax.eval_shape(
+    lambda: objective.init(jax.random.key(0), probe)
+  )
+  here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+  abstract = jax.tree.map(
+    lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), abstract
+  )
+  saver = checkpoint.Checkpointer(workdir, checkpoint.Checkpoints())
+  try:
+    params, meta = saver.restore_ema(ema, abstract)
+  finally:
+    saver.close()
+  return Trained(
+    objective=objective,
+    params=params,
+    shape=shape,
+    num_classes=card['num_classes'],
+    class_names=tuple(card['class_names']),
+    step=meta['step'],
+    config=config,
+  )

@@ -1,0 +1,105 @@
+"""What every network is made of: initialisers, norms and one sharding word.
+
+Parameters are float32 whatever the compute `dtype`; statistics of norms are
+float32 too. Convolutions are channels last.
+
+The initialiser of the score-SDE networks draws uniformly with variance
+
+  Var W = s / ((fan_in + fan_out) / 2)                                   (1)
+
+and writes s = 1e-10 for s = 0, so that a layer that should start silent still
+breaks symmetry.
+"""
+
+from __future__ import annotations
+
+import math
+import types
+from collections.abc import Callable
+from typing import Final
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax.sharding import PartitionSpec
+
+from difjax.typing import Array
+
+Initialiser = Callable[..., Array]
+Factory = Callable[..., nn.Module]  # makes a fresh module of its fields
+
+# A logical axis and the mesh axes over which it is laid out.
+_MESH_AXES: Final = types.MappingProxyType({'batch': ('data', 'fsdp')})
+
+
+def fan_average(scale: float = 1.0) -> Initialiser:
+  """Uniform initialiser of equation (1); `scale` 0 stands for 1e-10."""
+  return nn.initializers.variance_scaling(
+    scale or 1e-10, 'fan_avg', 'uniform')
+
+
+def conv(
+  features: int, kernel: int, *, dtype: jax.typing.DTypeLike,
+  scale: float = 1.0, name: str
+) -> nn.Conv:
+  """A square convolution of stride 1 with the initialiser (1)."""
+  return nn.Conv(
+    features, (kernel, kernel), kernel_init=fan_average(scale), dtype=dtype,
+    name=name)
+
+
+class GroupNorm(nn.Module):
+  """Group normalisation with the group count of the score-SDE networks.
+
+  There are min(`groups`, C // `min_channels`) groups; `min_channels` 1 gives
+  the fixed count of ADM.
+  """
+
+  groups: int = 32
+  min_channels: int = 4
+  epsilon: float = 1e-6
+  dtype: jax.typing.DTypeLike = jnp.float32
+
+  @nn.compact
+  def __call__(self, x: Array) -> Array:
+    """Normalises [B, H, W, C].
+
+    Raises:
+      ValueError: when the groups do not divide the channels.
+    """
+    channels = x.shape[-1]
+    groups = min(self.groups, channels // self.min_channels)
+    if not groups or channels % groups:
+      raise ValueError(
+        f'GroupNorm: {groups} groups do not divide {channels} channels; '
+        f'choose channels divisible by {max(groups, self.min_channels)}')
+    return nn.GroupNorm(
+      num_groups=groups, epsilon=self.epsilon, dtype=self.dtype,
+      use_fast_variance=False, name='norm')(x)
+
+
+def constrain(x: Array, *axes: str | None) -> Array:
+  """Lays the leading axes of `x` out over the mesh in force.
+
+  `axes` are logical names ('batch') or None for an axis left to the compiler,
+  as are all axes after them. Without a mesh, with mesh axes that are not
+  automatic, and for sizes that the mesh does not divide, nothing happens.
+  """
+  mesh = jax.sharding.get_abstract_mesh()
+  if mesh.empty:
+    return x
+
+  def place(size: int, axis: str | None) -> tuple[str, ...]:
+    if axis is None:
+      return ()
+    names = tuple(n for n in _MESH_AXES[axis] if n in mesh.auto_axes)
+    count = math.prod(mesh.shape[n] for n in names)
+    return names if size % count == 0 else ()
+
+  free = PartitionSpec.UNCONSTRAINED
+  places = [place(size, axis) or free for size, axis in zip(x.shape, axes,
+                                                            strict=False)]
+  if all(p is free for p in places):
+    return x
+  places += [free] * (x.ndim - len(places))
+  return jax.lax.with_sharding_constraint(x, PartitionSpec(*places))

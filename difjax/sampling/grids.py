@@ -1,0 +1,137 @@
+r"""Time grids: the times at which a solver stops, from t_max down to t_min.
+
+A grid of N steps has N times, t_0 > ... > t_{N-1}: N - 1 steps of the solver,
+and a last one from t_{N-1} to the data, which is the denoiser's x_0. That is
+what DDPM's last level, DDIM's last step and EDM's appended zero all are.
+
+With u_i = i / (N - 1):
+
+  uniform    t = t_max + u (t_min - t_max)                                (1)
+  quadratic  t = (sqrt(t_max) + u (sqrt(t_min) - sqrt(t_max)))^2          (2)
+  log-SNR    lambda = lambda_max + u (lambda_min - lambda_max)            (3)
+  Karras     rho-th power of a uniform grid in (sigma / alpha)^(1 / rho)  (4)
+
+Sources: (2) Song, Meng & Ermon 2021, appendix D.2; (3) Lu et al. 2022,
+DPM-Solver, section 3.4; (4) Karras et al. 2022, equation 5. Grids are made in
+float64 on the host.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Protocol
+
+import jax
+import numpy as np
+
+from difjax.processes import base
+
+
+class Grid(Protocol):
+  """Gives a solver's times."""
+
+  def __call__(self, process: base.Process) -> np.ndarray:
+    """Returns the times [N], float64, decreasing."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Steps:
+  """A number of steps, the last one to the data included."""
+
+  steps: int
+
+  def __post_init__(self) -> None:
+    if self.steps < 1:
+      raise ValueError(f'steps must be at least 1, not {self.steps}')
+
+  def _between(self, start: float, stop: float) -> np.ndarray:
+    return np.linspace(start, stop, self.steps, dtype=np.float64)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Uniform(_Steps):
+  """Uniform in time (1)."""
+
+  def __call__(self, process: base.Process) -> np.ndarray:
+    """Returns the times [N]."""
+    return self._between(process.t_max, process.t_min)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Quadratic(_Steps):
+  """Uniform in the root of time (2)."""
+
+  def __call__(self, process: base.Process) -> np.ndarray:
+    """Returns the times [N]."""
+    return self._between(process.t_max**0.5, process.t_min**0.5) ** 2
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LogSNR(_Steps):
+  """Uniform in log-SNR (3)."""
+
+  def __call__(self, process: base.Process) -> np.ndarray:
+    """Returns the times [N]."""
+    ends = _logsnr(process, [process.t_max, process.t_min])
+    return _times(process, self._between(*ends))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Karras(_Steps):
+  """EDM's grid (4): uniform in the rho-th root of sigma / alpha.
+
+  Attributes:
+    rho: 7 puts many steps at low noise, 1 none.
+    sigma_min: lowest sigma / alpha, that at t_min when None.
+    sigma_max: highest sigma / alpha, that at t_max when None.
+  """
+
+  rho: float = 7.0
+  sigma_min: float | None = None
+  sigma_max: float | None = None
+
+  def __call__(self, process: base.Process) -> np.ndarray:
+    """Returns the times [N]."""
+    ends = np.exp(-0.5 * _logsnr(process, [process.t_max, process.t_min]))
+    start = ends[0] if self.sigma_max is None else self.sigma_max
+    stop = ends[1] if self.sigma_min is None else self.sigma_min
+    roots = self._between(start ** (1 / self.rho), stop ** (1 / self.rho))
+    return _times(process, -2 * self.rho * np.log(roots))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Table:
+  """Given times, decreasing.
+
+  Attributes:
+    times: in the process's unit of time.
+  """
+
+  times: tuple[float, ...]
+
+  def __call__(self, process: base.Process) -> np.ndarray:
+    """Returns the times [N]."""
+    return np.asarray(self.times, np.float64)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Levels(_Steps):
+  """Evenly spaced levels of a tabulated process, first and last included.
+
+  `steps` equal to the process's levels gives DDPM's own 1,000 steps.
+  """
+
+  def __call__(self, process: base.Process) -> np.ndarray:
+    """Returns the times [N]."""
+    index = np.round(self._between(process.levels - 1, 0))
+    return (index + 1) / process.levels
+
+
+def _logsnr(process: base.Process, times: list[float]) -> np.ndarray:
+  with jax.enable_x64(True):
+    return np.asarray(process.logsnr(np.asarray(times, np.float64)))
+
+
+def _times(process: base.Process, logsnr: np.ndarray) -> np.ndarray:
+  with jax.enable_x64(True):
+    return np.asarray(process.time_of_logsnr(logsnr))

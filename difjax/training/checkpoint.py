@@ -1,0 +1,232 @@
+"""Checkpoints: orbax, with the checks that it leaves to others.
+
+Orbax writes asynchronously and commits by a rename, but it restores a flipped
+bit without a word and knows no fallback. So each committed step gets a manifest
+of its files' sha256, and `restore` walks from the newest step to the oldest: a
+step that does not verify is set aside as `STEP.corrupt` by name, never lost.
+
+Every part of the state is an item of its own: `params` and `ema` can be read
+without the optimiser's moments.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import pathlib
+from collections.abc import Callable
+from concurrent import futures
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+from absl import logging
+
+from difjax import errors
+from difjax.training import state as states
+from difjax.typing import PyTree
+
+_MANIFEST = 'difjax_manifest.json'
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Checkpoints:
+  """Which steps are saved and kept.
+
+  Attributes:
+    every: steps between two saves; the last step is always saved.
+    keep_latest: how many of the newest are kept.
+    keep_every: steps that are multiples of this are kept for good; None: none.
+  """
+
+  every: int = 5_000
+  keep_latest: int = 2
+  keep_every: int | None = None
+
+  def policy(self) -> ocp.checkpoint_managers.PreservationPolicy:
+    """Returns orbax's policy; a metric never deletes the newest step."""
+    policies = ocp.checkpoint_managers
+    kept = [policies.LatestN(self.keep_latest)]
+    if self.keep_every:
+      kept.append(policies.EveryNSteps(self.keep_every))
+    return policies.AnyPreservationPolicy(kept)
+
+
+class Checkpointer:
+  """Saves and restores the states of one work directory."""
+
+  def __init__(self, workdir: pathlib.Path, options: Checkpoints) -> None:
+    self._directory = pathlib.Path(workdir).absolute() / 'checkpoints'
+    self._sealer = futures.ThreadPoolExecutor(1)
+    self._sealing: list[futures.Future[None]] = []
+    self._manager = ocp.CheckpointManager(
+      self._directory,
+      options=ocp.CheckpointManagerOptions(
+        preservation_policy=options.policy(),
+        cleanup_tmp_directories=True,
+        create=True,
+      ),
+    )
+
+  def steps(self) -> list[int]:
+    """Lists the committed steps, oldest first."""
+    return sorted(self._manager.all_steps())
+
+  def save(self, state: states.TrainState, meta: dict[str, Any]) -> None:
+    """Starts to save a state; it may be donated as soon as this returns.
+
+    Raises:
+      CheckpointError: this or an earlier save could not be written.
+    """
+    step = int(meta['step'])
+    parts = {k: ocp.args.StandardSave(v) for k, v in _split(state).items()}
+    args = ocp.args.Composite(**parts, meta=ocp.args.JsonSave(meta))
+    self._guard(lambda: self._manager.save(step, args=args))
+    committed = [s for s in self.steps() if s != step]
+    self._sealing += [self._sealer.submit(self._seal, s) for s in committed]
+
+  def restore(
+    self, abstract: states.TrainState
+  ) -> tuple[states.TrainState, dict[str, Any]] | None:
+    """Restores the newest step that verifies.
+
+    Args:
+      abstract: ShapeDtypeStructs with the shardings to restore onto.
+
+    Returns:
+      (state, meta), or None where nothing was saved.
+
+    Raises:
+      CheckpointError: steps were saved but none can be read.
+    """
+    found = self._newest(_split(abstract))
+    if found is None:
+      return None
+    parts, meta = found
+    rest = parts.pop('rest')
+    return states.TrainState(**parts, **rest), meta
+
+  def restore_ema(
+    self, name: str, abstract: PyTree
+  ) -> tuple[PyTree, dict[str, Any]]:
+    """Restores one average of the newest step that verifies, or `params`.
+
+    Args:
+      name: of the average; '' for the raw parameters.
+      abstract: ShapeDtypeStructs of the parameters.
+
+    Raises:
+      CheckpointError: there is no such step or average.
+    """
+    item = {'ema': {name: abstract}} if name else {'params': abstract}
+    found = self._newest(item)
+    if found is None:
+      raise errors.CheckpointError(
+        f'{self._directory} holds no checkpoint: train first'
+      )
+    parts, meta = found
+    return (parts['ema'][name] if name else parts['params']), meta
+
+  def close(self) -> None:
+    """Waits for what is being written.
+
+    Raises:
+      CheckpointError: the last save could not be written.
+    """
+    try:
+      self._guard(self._manager.wait_until_finished)
+      last = [self._sealer.submit(self._seal, s) for s in self.steps()]
+      for task in self._sealing + last:
+        task.result()
+    finally:
+      self._sealer.shutdown()
+      self._manager.close()
+
+  def _guard(self, action: Callable[[], object]) -> None:
+    """Runs an action of orbax; its pages of errors become one line."""
+    try:
+      action()
+    except Exception as error:  # orbax and tensorstore raise bare classes
+      text = str(error)
+      full = 'No space left' in text or 'RESOURCE_EXHAUSTED' in text
+      reason = 'the disk is full' if full else text.splitlines()[0][:200]
+      raise errors.CheckpointError(
+        f'a checkpoint in {self._directory} could not be written: {reason}; '
+        'earlier checkpoints are intact, and the same command resumes'
+      ) from error
+
+  def _newest(
+    self, items: dict[str, PyTree]
+  ) -> tuple[dict[str, PyTree], dict[str, Any]] | None:
+    steps = self.steps()
+    wanted = {k: ocp.args.StandardRestore(v) for k, v in items.items()}
+    args = ocp.args.Composite(**wanted, meta=ocp.args.JsonRestore())
+    for step in reversed(steps):
+      fault = self._fault(step)
+      if fault is None:
+        try:
+          parts = dict(self._manager.restore(step, args=args).items())
+        except ValueError as error:  # another tree or shape: not corruption
+          raise errors.CheckpointError(
+            f'checkpoint {step} in {self._directory} does not fit this model: '
+            f'{str(error).splitlines()[0][:200]}'
+          ) from error
+        except Exception as error:
+          fault = str(error).splitlines()[0][:200]
+        else:
+          return parts, parts.pop('meta')
+      self._set_aside(step, fault)
+    if steps:
+      raise errors.CheckpointError(
+        f'none of the checkpoints {steps} in {self._directory} can be read; '
+        'they were set aside as *.corrupt'
+      )
+    return None
+
+  def _set_aside(self, step: int, fault: str) -> None:
+    source = self._directory / str(step)
+    source.rename(self._directory / f'{step}.corrupt')
+    self._manager.reload()
+    logging.error('checkpoint %d set aside: %s', step, fault)
+
+  def _seal(self, step: int) -> None:
+    folder = self._directory / str(step)
+    if jax.process_index() or (folder / _MANIFEST).exists():
+      return
+    try:
+      digests = {
+        str(file.relative_to(folder)): _sha256(file)
+        for file in sorted(folder.rglob('*'))
+        if file.is_file()
+      }
+      partial = folder / f'{_MANIFEST}.partial'
+      partial.write_text(json.dumps(digests, indent=1))
+      partial.rename(folder / _MANIFEST)
+    except FileNotFoundError:  # an old step, deleted meanwhile
+      return
+
+  def _fault(self, step: int) -> str | None:
+    """Says what is wrong with a step, None if nothing is known to be."""
+    folder = self._directory / str(step)
+    manifest = folder / _MANIFEST
+    if not manifest.exists():  # stopped between the commit and the seal
+      return None
+    for name, digest in json.loads(manifest.read_text()).items():
+      file = folder / name
+      if not file.exists():
+        return f'{name} is missing'
+      if _sha256(file) != digest:
+        return f'{name} has changed since it was written'
+    return None
+
+
+def _split(state: states.TrainState) -> dict[str, PyTree]:
+  fields = {f.name: getattr(state, f.name) for f in dataclasses.fields(state)}
+  params, ema = fields.pop('params'), fields.pop('ema')
+  return {'params': params, 'ema': ema, 'rest': fields}
+
+
+def _sha256(file: pathlib.Path) -> str:
+  with file.open('rb') as stream:
+    return hashlib.file_digest(stream, 'sha256').hexdigest()

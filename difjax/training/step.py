@@ -1,0 +1,97 @@
+"""The training step, one pure function of state and batch.
+
+Randomness is fold_in(key(seed), step), so a restart continues the same streams
+without storing keys. A step whose loss or gradient is not finite changes
+nothing but the counters: parameters, moments, averages and the objective's
+state all stay as they were.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from difjax.data import device
+from difjax.objectives import base
+from difjax.training import ema as emas
+from difjax.training import state as states
+from difjax.typing import Batch, Metrics, PyTree
+
+Step = Callable[
+  [states.TrainState, Batch], tuple[states.TrainState, Metrics]
+]
+_INIT, _TRAIN = 0, 1  # streams of the seed
+
+
+def init_state(
+  objective: base.Objective,
+  optimiser: optax.GradientTransformation,
+  averages: Mapping[str, emas.EMA],
+  batch: Batch,
+  seed: int,
+) -> states.TrainState:
+  """Makes the state before the first step, for batches like `batch`."""
+  key = jax.random.fold_in(jax.random.key(seed), _INIT)
+  params = objective.init(key, batch)
+  return states.TrainState(
+    step=jnp.zeros((), jnp.int32),
+    params=params,
+    opt_state=optimiser.init(params),
+    ema={name: jax.tree.map(jnp.copy, params) for name in averages},
+    aux=objective.init_aux(),
+    skipped=jnp.zeros((), jnp.int32),
+    streak=jnp.zeros((), jnp.int32),
+  )
+
+
+def make_step(
+  objective: base.Objective,
+  optimiser: optax.GradientTransformation,
+  averages: Mapping[str, emas.EMA],
+  seed: int,
+  frozen: PyTree = None,
+) -> Step:
+  """Returns the step (state, batch) -> (state, metrics), to be compiled."""
+
+  def step(
+    state: states.TrainState, batch: Batch
+  ) -> tuple[states.TrainState, Metrics]:
+    stream = jax.random.fold_in(jax.random.key(seed), _TRAIN)
+    key = jax.random.fold_in(stream, state.step)
+    batch = {**batch, 'image': device.to_unit_range(batch['image'])}
+    (loss, (metrics, aux)), grads = objective.gradients(
+      state.params, state.aux, frozen, batch, key,
+      step=state.step, ema=state.ema,
+    )  # fmt: skip
+    norm = optax.global_norm(grads)
+    updates, opt_state = optimiser.update(grads, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    ema = {
+      name: emas.update(rule, state.ema[name], params, state.step)
+      for name, rule in averages.items()
+    }
+    finite = jnp.isfinite(loss) & jnp.isfinite(norm)
+    old = (state.params, state.opt_state, state.ema, state.aux)
+    params, opt_state, ema, aux = jax.tree.map(
+      lambda new, old: jnp.where(finite, new, old),
+      (params, opt_state, ema, aux),
+      old,
+    )
+    next_state = states.TrainState(
+      step=state.step + 1,
+      params=params,
+      opt_state=opt_state,
+      ema=ema,
+      aux=aux,
+      skipped=state.skipped + ~finite,
+      streak=jnp.where(finite, 0, state.streak + 1),
+    )
+    metrics = {'loss': loss, 'grad_norm': norm, **metrics}
+    return next_state, {
+      **metrics, 'skipped': next_state.skipped, 'streak': next_state.streak
+    }  # fmt: skip
+
+  return step

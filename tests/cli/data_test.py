@@ -1,0 +1,50 @@
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from difjax import errors
+from difjax.cli import data
+from difjax.data import tfds
+
+
+def test_prepare_writes_a_data_set(tmp_path, capsys):
+  for name in ('a/0.png', 'b/1.png', 'b/2.png'):
+    path = tmp_path / 'My Pictures' / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new('RGB', (4, 4)).save(path)
+  source, out = tmp_path / 'My Pictures', tmp_path / 'out'
+  assert data.main(['prepare', f'--source={source}', f'--out={out}']) == 0
+  assert '3 images, 2 classes' in capsys.readouterr().out
+  found = tfds.Tfds(name='my_pictures', data_dir=str(out))
+  assert found.take(np.arange(3))['label'].tolist() == [0, 1, 1]
+
+
+def test_failures_are_left_to_the_dispatcher(tmp_path):
+  with pytest.raises(errors.DataError, match=r'no \*tfrecord\* files'):
+    data.main(['index', str(tmp_path)])
+
+
+def test_help_and_package_import_nothing_heavy():
+  script = """
+import sys
+import difjax.data
+from difjax.cli import data
+try:
+  data.main(['prepare', '--help'])
+except SystemExit as e:
+  assert e.code == 0
+heavy = {'jax', 'sklearn', 'grain', 'tensorflow_datasets', 'tensorflow', 'PIL'}
+assert not heavy & set(sys.modules), heavy & set(sys.modules)
+"""
+  root = str(pathlib.Path(__file__).parents[2])
+  subprocess.run(
+    [sys.executable, '-c', script],
+    check=True,
+    cwd=root,
+    env={'PYTHONPATH': root},
+    capture_output=True,
+  )

@@ -1,0 +1,194 @@
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from difjax.networks import dit
+
+NET = dit.DiT(width=16, depth=2, heads=2, out_channels=3, num_classes=3,
+              dropout=0.5)
+X = jax.random.normal(jax.random.key(0), (3, 4, 6, 1))
+NOISE = jnp.array([0.0, 1.5, 400.0])
+LABEL = jnp.array([0, 2, 1])
+
+
+def perturb(params, scale=0.1):
+  """Moves every parameter, so that nothing hides behind a zero."""
+  leaves, tree = jax.tree.flatten(params)
+  keys = jax.random.split(jax.random.key(7), len(leaves))
+  return jax.tree.unflatten(tree, [
+    a + scale * jax.random.normal(k, a.shape)
+    for a, k in zip(leaves, keys, strict=True)])
+
+
+@pytest.fixture(scope='module')
+def fresh():
+  return jax.jit(NET.init)(jax.random.key(1), X, NOISE)
+
+
+@pytest.fixture(scope='module')
+def params(fresh):
+  return jax.jit(perturb)(fresh)
+
+
+@pytest.fixture(scope='module')
+def apply():
+  return jax.jit(NET.apply)
+
+
+@pytest.mark.parametrize(('fields', 'count'), [
+  (dict(patch=(8, 8), width=384, depth=12, heads=6), 33_142_016),
+  (dict(patch=(4, 4), width=384, depth=12, heads=6), 32_920_448),
+  (dict(patch=(2, 2), width=384, depth=12, heads=6), 32_865_056),
+  (dict(patch=(4, 4), width=768, depth=12, heads=12), 130_426_496),
+  (dict(patch=(2, 2), width=768, depth=12, heads=12), 130_315_808),
+  (dict(patch=(2, 2), width=1024, depth=24, heads=16), 457_840_672),
+  (dict(patch=(2, 2), width=1152, depth=28, heads=16), 674_834_720),
+])
+def test_parameter_counts_of_the_paper(fields, count):
+  net = dit.DiT(out_channels=8, num_classes=1000, **fields)
+  shapes = jax.eval_shape(
+    net.init, jax.random.key(0), jnp.zeros((1, 32, 32, 4)), jnp.zeros(1))
+  assert sum(a.size for a in jax.tree.leaves(shapes)) == count
+
+
+def test_patches_by_hand():
+  x = jnp.arange(2 * 4 * 2).reshape(1, 2, 4, 2)
+  tokens = dit.patchify(x, (2, 2))
+  # The second token holds columns 2 and 3 of both rows, channels innermost.
+  np.testing.assert_array_equal(tokens[0, 1], [4, 5, 6, 7, 12, 13, 14, 15])
+
+
+@pytest.mark.parametrize(
+  ('sizes', 'patch'), [((6,), (3,)), ((4, 6), (2, 3)), ((4, 2, 6), (2, 1, 3))])
+def test_unpatchify_inverts_patchify(sizes, patch):
+  x = jax.random.normal(jax.random.key(0), (2, *sizes, 3))
+  tokens = dit.patchify(x, patch)
+  grid = tuple(s // p for s, p in zip(sizes, patch, strict=True))
+  assert tokens.shape == (2, np.prod(grid), np.prod(patch) * 3)
+  np.testing.assert_array_equal(dit.unpatchify(tokens, grid, patch), x)
+
+
+@pytest.mark.parametrize(
+  ('sizes', 'patch'), [((6,), (3,)), ((4, 6), (2, 3)), ((4, 2, 6), (2, 1, 3))])
+def test_grids_of_any_rank(sizes, patch):
+  net = dit.DiT(patch=patch, width=24, depth=1, heads=2)
+  x = jnp.zeros((2, *sizes, 3))
+  out, _ = jax.eval_shape(
+    net.init_with_output, jax.random.key(0), x, jnp.zeros(2))
+  assert out.shape == x.shape
+
+
+def test_fresh_output_is_exactly_zero(fresh, apply):
+  out = apply(fresh, X, NOISE, {'label': LABEL})
+  assert out.shape == (3, 4, 6, 3)
+  np.testing.assert_array_equal(out, 0)
+
+
+def test_initial_parameters(fresh):
+  p = fresh['params']
+  np.testing.assert_array_equal(p['blocks']['modulation']['kernel'], 0)
+  # Xavier: uniform up to sqrt(6 / (fan_in + fan_out)), of one block and not
+  # of the stack.
+  for name, fans in (('mlp_hidden', 16 + 64), ('mlp_out', 64 + 16)):
+    kernel = p['blocks'][name]['kernel']
+    assert kernel.shape[0] == 2
+    np.testing.assert_allclose(abs(kernel).max(), (6 / fans) ** 0.5, rtol=0.02)
+  time = p['time']['hidden']['kernel']
+  np.testing.assert_allclose(time.std(), 0.02, rtol=0.1)
+  assert (p['blocks']['mlp_out']['kernel'][0]
+          != p['blocks']['mlp_out']['kernel'][1]).all()
+
+
+def test_absent_label_is_null_exactly(params, apply):
+  null = apply(params, X, NOISE, {'label': jnp.full(3, -1)})
+  np.testing.assert_array_equal(apply(params, X, NOISE), null)
+  np.testing.assert_array_equal(apply(params, X, NOISE, {}), null)
+  mixed = apply(params, X, NOISE, {'label': LABEL.at[1].set(-1)})
+  np.testing.assert_array_equal(mixed[1], null[1])
+
+
+def test_label_and_noise_matter_to_their_own_sample_only(params, apply):
+  out = apply(params, X, NOISE, {'label': LABEL})
+  other = apply(params, X, NOISE, {'label': LABEL.at[1].set(0)})
+  assert abs(out - other)[1].max() > 1e-3
+  np.testing.assert_allclose(out[::2], other[::2], atol=1e-6)
+  later = apply(params, X, NOISE.at[1].set(30.0), {'label': LABEL})
+  assert abs(out - later)[1].max() > 1e-3
+  np.testing.assert_allclose(out[::2], later[::2], atol=1e-6)
+
+
+def test_positions_tell_equal_patches_apart(params, apply):
+  out = apply(params, jnp.ones_like(X), NOISE)
+  patches = dit.patchify(out, (2, 2))
+  assert abs(patches[:, 0] - patches[:, 1]).max() > 1e-3
+
+
+def test_unlabelled_network_ignores_labels():
+  net = NET.clone(num_classes=0)
+  out, variables = jax.jit(net.init_with_output)(
+    jax.random.key(1), X, NOISE, {'label': LABEL})
+  assert 'label' not in variables['params']
+  assert out.shape == (3, 4, 6, 3)
+
+
+def test_bfloat16_is_close_and_keeps_float32_outside(params, apply):
+  half = NET.clone(dtype=jnp.bfloat16)
+  shapes = jax.eval_shape(half.init, jax.random.key(1), X, NOISE)
+  assert all(a.dtype == jnp.float32 for a in jax.tree.leaves(shapes))
+  out = apply(params, X, NOISE, {'label': LABEL})
+  close = jax.jit(half.apply)(params, X, NOISE, {'label': LABEL})
+  assert close.dtype == out.dtype == jnp.float32
+  assert 0 < abs(out - close).max() < 0.03 * abs(out).max()
+
+
+@pytest.fixture(scope='module')
+def gradients():
+  def run(params, **fields):
+    net = NET.clone(**fields)
+    loss = lambda p: jnp.square(net.apply(
+      p, X, NOISE, {'label': LABEL}, train=True,
+      rngs={'dropout': jax.random.key(3)}) - 1).mean()
+    return jax.jit(jax.value_and_grad(loss))(params)
+  return run
+
+
+def test_every_parameter_has_a_finite_gradient(params, gradients):
+  _, grads = gradients(params)
+  for path, g in jax.tree_util.tree_leaves_with_path(grads):
+    assert jnp.isfinite(g).all(), path
+    assert (abs(g) > 0).any(), path
+
+
+@pytest.mark.parametrize('fields', [
+  dict(remat=True),
+  dict(remat=True, remat_policy=jax.checkpoint_policies.dots_saveable),
+  dict(unroll=2),
+])
+def test_memory_and_unrolling_change_nothing(params, gradients, fields):
+  expected, found = gradients(params), gradients(params, **fields)
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6),
+    expected, found)
+
+
+def test_dropout_acts_in_training_only(params, apply):
+  plain = apply(params, X, NOISE)
+  run = jax.jit(lambda key: NET.apply(
+    params, X, NOISE, train=True, rngs={'dropout': key}))
+  one, same, two = map(run, map(jax.random.key, (0, 0, 1)))
+  np.testing.assert_array_equal(one, same)
+  assert abs(one - two).max() > 1e-3
+  assert abs(one - plain).max() > 1e-3
+  np.testing.assert_array_equal(plain, apply(params, X, NOISE))
+
+
+@pytest.mark.parametrize(('shape', 'message'), [
+  ((1, 4, 5, 1), r'\(4, 5\) is not divisible by patch \(2, 2\); resize'),
+  ((1, 4, 1), r'shape \(1, 4, 1\); give `patch`'),
+])
+def test_unfit_sizes_are_named_with_a_remedy(shape, message):
+  with pytest.raises(ValueError, match=message):
+    NET.init(jax.random.key(0), jnp.zeros(shape), jnp.zeros(1))

@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from difjax.networks import embeddings
+
+
+def encode(t, width, **fields):
+  return embeddings.Positional(width, **fields).apply({}, jnp.asarray(t))
+
+
+def test_dit_code_at_zero_is_ones_then_zeros():
+  code = encode([0.0], 256, cos_first=True, endpoint=False)
+  np.testing.assert_array_equal(code[0, :128], 1)
+  np.testing.assert_array_equal(code[0, 128:], 0)
+
+
+def test_dit_code_in_closed_form():
+  t, k = 0.7, np.arange(128)
+  phase = t * np.exp(-np.log(1e4) * k / 128)
+  expected = np.concatenate([np.cos(phase), np.sin(phase)])
+  code = encode([t], 256, cos_first=True, endpoint=False)
+  np.testing.assert_allclose(code[0], expected, atol=1e-6)
+
+
+def test_ddpm_code_in_closed_form():
+  # Width 6: frequencies 1, 1/100, 1/10000.
+  t = 3.0
+  expected = [np.sin(t), np.sin(t / 100), np.sin(t / 1e4),
+              np.cos(t), np.cos(t / 100), np.cos(t / 1e4)]
+  np.testing.assert_allclose(encode([t], 6)[0], expected, atol=1e-6)
+
+
+def test_code_is_float32_for_integers_and_half_precision():
+  assert encode([3], 8).dtype == jnp.float32
+  assert encode(jnp.ones(1, jnp.bfloat16), 8).dtype == jnp.float32
+
+
+@pytest.mark.parametrize('width', [2, 7])
+def test_code_names_a_width_without_two_halves(width):
+  with pytest.raises(ValueError, match=f'width {width}.*even'):
+    encode([0.0], width)
+
+
+def test_noise_mlp_is_linear_silu_linear():
+  mlp, code = embeddings.NoiseMLP(5), jnp.linspace(-2, 2, 8).reshape(2, 4)
+  y, variables = mlp.init_with_output(jax.random.key(0), code)
+  p = jax.tree.map(lambda a: np.asarray(a, np.float64), variables['params'])
+  h = np.asarray(code, np.float64) @ p['hidden']['kernel']
+  expected = h / (1 + np.exp(-h)) @ p['out']['kernel']
+  np.testing.assert_allclose(y, expected, atol=1e-6)
+
+
+@pytest.fixture(scope='module')
+def label():
+  module = embeddings.Label(num_classes=3, width=4)
+  variables = module.init(jax.random.key(0), None, 2)
+  table = variables['params']['table']['embedding']
+  return lambda cond: module.apply(variables, cond, 2), table
+
+
+def test_label_reads_rows_and_keeps_the_last_for_null(label):
+  look_up, table = label
+  assert table.shape == (4, 4)
+  rows = look_up({'label': jnp.array([2, -1])})
+  np.testing.assert_array_equal(rows, table[jnp.array([2, 3])])
+
+
+def test_label_absent_and_none_are_null(label):
+  look_up, table = label
+  null = jnp.stack([table[3]] * 2)
+  np.testing.assert_array_equal(look_up(None), null)
+  np.testing.assert_array_equal(look_up({}), null)
+  np.testing.assert_array_equal(look_up({'text': jnp.zeros(2)}), null)
+
+
+def test_label_out_of_range_is_loud(label):
+  look_up, _ = label
+  assert jnp.isnan(look_up({'label': jnp.array([4, 0])})[0]).all()
+
+
+def test_position_table_halves_swap_when_the_grid_is_transposed():
+  table = embeddings.position_table((5, 5), 16).reshape(5, 5, 2, 8)
+  swapped = table.transpose(1, 0, 2, 3)[:, :, ::-1]
+  np.testing.assert_array_equal(table, swapped)
+
+
+def test_position_table_by_hand():
+  # Width 8 on 2 axes: two frequencies each, 1 and 1/100; columns first.
+  row, column = 2, 1
+  table = embeddings.position_table((3, 4), 8).reshape(3, 4, 8)
+  code = lambda p: [
+    np.sin(p), np.sin(p / 100), np.cos(p), np.cos(p / 100)]
+  expected = np.array(code(column) + code(row))
+  np.testing.assert_allclose(table[row, column], expected, atol=1e-7)
+
+
+def test_position_table_of_other_ranks():
+  line = embeddings.position_table((7,), 8)
+  volume = embeddings.position_table((2, 3, 7), 24).reshape(2, 3, 7, 3, 8)
+  np.testing.assert_array_equal(volume[1, 2, :, 0], line)
+  np.testing.assert_array_equal(volume[:, 0, 0, 2], line[:2])
+
+
+def test_position_table_names_a_width_that_does_not_split():
+  with pytest.raises(ValueError, match=r'width 10.*divisible by 4'):
+    embeddings.position_table((2, 2), 10)

@@ -1,0 +1,195 @@
+from __future__ import annotations
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from difjax.networks import layers, resample, unet, unet_blocks
+
+SMALL = dict(
+  channels=8, multipliers=(1, 2), blocks_per_level=1,
+  attention_resolutions=(4,), num_classes=3, out_channels=2, dropout=0.5)
+DDPM = dict(
+  down=unet_blocks.ConvDown, up=unet_blocks.ConvUp, skip_rescale=False,
+  norm=functools.partial(layers.GroupNorm, min_channels=1))
+X = jax.random.normal(jax.random.key(0), (3, 8, 6, 1))
+NOISE = jnp.array([0.0, 1.5, 400.0])
+LABEL = jnp.array([0, 2, 1])
+
+
+def perturb(params, scale=0.1):
+  """Moves every parameter, so that nothing hides behind a zero."""
+  leaves, tree = jax.tree.flatten(params)
+  keys = jax.random.split(jax.random.key(7), len(leaves))
+  return jax.tree.unflatten(tree, [
+    a + scale * jax.random.normal(k, a.shape)
+    for a, k in zip(leaves, keys, strict=True)])
+
+
+def shapes(net, x):
+  return jax.eval_shape(
+    net.init, jax.random.key(0), jnp.zeros(x), jnp.zeros(x[0]))['params']
+
+
+@pytest.fixture(scope='module', params=[{}, DDPM], ids=['ddpmpp', 'ddpm'])
+def net(request):
+  return unet.UNet(**SMALL, **request.param)
+
+
+@pytest.fixture(scope='module')
+def fresh(net):
+  return jax.jit(net.init)(jax.random.key(1), X, NOISE)
+
+
+@pytest.fixture(scope='module')
+def params(fresh):
+  return jax.jit(perturb)(fresh)
+
+
+@pytest.fixture(scope='module')
+def apply(net):
+  return jax.jit(net.apply)
+
+
+@pytest.mark.parametrize(('fields', 'size', 'count'), [
+  (dict(), 32, 61_804_419),
+  (dict(blocks_per_level=8), 32, 106_632_579),
+  (dict(DDPM, blocks_per_level=2), 32, 35_218_947),
+  (dict(DDPM, blocks_per_level=2, multipliers=(1, 1, 2, 2, 4, 4)), 256,
+   111_569_923),
+], ids=['ddpmpp', 'ddpmpp deep', 'ddpm', 'ddpm 256'])
+def test_parameter_counts_of_score_sde(fields, size, count):
+  found = shapes(unet.UNet(**fields), (1, size, size, 3))
+  assert sum(a.size for a in jax.tree.leaves(found)) == count
+
+
+def attentions(**fields):
+  net = unet.UNet(**{**SMALL, 'blocks_per_level': 2, **fields})
+  return {k for k in shapes(net, (1, 8, 8, 1)) if 'attention' in k}
+
+
+def test_attention_stands_at_its_resolutions():
+  assert attentions() == {
+    'down_1_attention_0', 'down_1_attention_1', 'mid_attention',
+    'up_1_attention_2'}
+  assert attentions(attention_resolutions=()) == {'mid_attention'}
+  every = attentions(attention_every_up_block=True)
+  assert every - attentions() == {'up_1_attention_0', 'up_1_attention_1'}
+
+
+def test_parameters_are_float32_and_output_has_its_shape(net, fresh, apply):
+  assert all(a.dtype == jnp.float32 for a in jax.tree.leaves(fresh))
+  out = apply(fresh, X, NOISE, {'label': LABEL})
+  assert out.shape == (3, 8, 6, 2)
+  assert out.dtype == jnp.float32
+  # The last convolution is drawn with variance of order 1e-10.
+  assert 0 < abs(out).max() < 1e-3
+
+
+def test_absent_label_is_null_exactly(params, apply):
+  null = apply(params, X, NOISE, {'label': jnp.full(3, -1)})
+  np.testing.assert_array_equal(apply(params, X, NOISE), null)
+  np.testing.assert_array_equal(apply(params, X, NOISE, {}), null)
+  mixed = apply(params, X, NOISE, {'label': LABEL.at[1].set(-1)})
+  np.testing.assert_array_equal(mixed[1], null[1])
+
+
+def test_label_and_noise_matter_to_their_own_sample_only(params, apply):
+  out = apply(params, X, NOISE, {'label': LABEL})
+  other = apply(params, X, NOISE, {'label': LABEL.at[1].set(0)})
+  assert abs(out - other)[1].max() > 1e-3
+  np.testing.assert_allclose(out[::2], other[::2], atol=1e-5)
+  later = apply(params, X, NOISE.at[1].set(30.0), {'label': LABEL})
+  assert abs(out - later)[1].max() > 1e-3
+  np.testing.assert_allclose(out[::2], later[::2], atol=1e-5)
+
+
+def test_bfloat16_is_close_and_keeps_float32_outside(net, params, apply):
+  half = net.clone(dtype=jnp.bfloat16)
+  kept = jax.eval_shape(half.init, jax.random.key(1), X, NOISE)
+  assert all(a.dtype == jnp.float32 for a in jax.tree.leaves(kept))
+  out = apply(params, X, NOISE, {'label': LABEL})
+  close = jax.jit(half.apply)(params, X, NOISE, {'label': LABEL})
+  assert close.dtype == jnp.float32
+  assert 0 < abs(out - close).max() < 0.05 * abs(out).max()
+
+
+def gradients(net, params):
+  loss = lambda p: jnp.square(net.apply(
+    p, X, NOISE, {'label': LABEL}, train=True,
+    rngs={'dropout': jax.random.key(3)}) - 1).mean()
+  return jax.jit(jax.value_and_grad(loss))(params)
+
+
+def test_gradients_reach_every_parameter_with_and_without_remat(net, params):
+  expected = gradients(net, params)
+  for path, g in jax.tree_util.tree_leaves_with_path(expected):
+    assert jnp.isfinite(g).all(), path
+    assert (abs(g) > 0).any(), path
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5),
+    expected, gradients(net.clone(remat=True), params))
+
+
+def test_dropout_acts_in_training_only(net, params, apply):
+  plain = apply(params, X, NOISE)
+  run = jax.jit(lambda key: net.apply(
+    params, X, NOISE, train=True, rngs={'dropout': key}))
+  one, same, two = map(run, map(jax.random.key, (0, 0, 1)))
+  np.testing.assert_array_equal(one, same)
+  assert abs(one - two).max() > 1e-3
+  assert abs(one - plain).max() > 1e-3
+
+
+@pytest.mark.parametrize('shape', [(1, 9, 8, 1), (1, 8, 8)])
+def test_unfit_sizes_are_named_with_a_remedy(shape):
+  with pytest.raises(ValueError, match=r'halved 1 times; resize.*by 2'):
+    unet.UNet(**SMALL).init(jax.random.key(0), jnp.zeros(shape), jnp.zeros(1))
+
+
+@pytest.mark.parametrize(('rescale', 'factor'), [(False, 1), (True, 0.5**0.5)])
+@pytest.mark.parametrize(
+  'part', [unet_blocks.ResidualBlock, unet_blocks.AttentionBlock])
+def test_fresh_part_is_its_shortcut(part, rescale, factor):
+  x = jax.random.normal(jax.random.key(0), (1, 4, 4, 8))
+  module = part(channels=8, skip_rescale=rescale)
+  y, variables = jax.jit(
+    module.init_with_output, static_argnums=3)(
+      jax.random.key(1), x, jnp.ones((1, 4)), False)
+  assert 'shortcut' not in variables['params']
+  np.testing.assert_allclose(y, factor * x, atol=1e-3)
+
+
+def test_fresh_resampling_block_resamples_its_shortcut():
+  x = jax.random.normal(jax.random.key(0), (1, 4, 4, 8))
+  module = unet_blocks.ResidualBlock(
+    channels=8, resampling=resample.average_down)
+  y, variables = jax.jit(
+    module.init_with_output, static_argnums=3)(
+      jax.random.key(1), x, jnp.ones((1, 4)), False)
+  kernel = variables['params']['shortcut']['kernel'][0, 0]
+  expected = np.einsum('bhwc,cd->bhwd', resample.average_down(x), kernel)
+  np.testing.assert_allclose(y, expected, atol=1e-3)
+
+
+def test_down_convolution_pads_right_and_bottom():
+  x = np.asarray(jax.random.normal(jax.random.key(0), (1, 4, 4, 2)))
+  y, variables = unet_blocks.ConvDown(channels=3).init_with_output(
+    jax.random.key(1), x, None, False)
+  kernel = np.asarray(variables['params']['conv']['kernel'])
+  padded = np.pad(x, ((0, 0), (0, 1), (0, 1), (0, 0)))
+  expected = [[np.tensordot(padded[0, 2 * i:2 * i + 3, 2 * j:2 * j + 3],
+                            kernel, 3) for j in range(2)] for i in range(2)]
+  np.testing.assert_allclose(y[0], expected, atol=1e-5)
+
+
+def test_up_convolution_sees_repeated_values():
+  x = jax.random.normal(jax.random.key(0), (1, 2, 2, 2))
+  centre = jnp.zeros((3, 3, 2, 2)).at[1, 1].set(jnp.eye(2))
+  y = unet_blocks.ConvUp(channels=2).apply(
+    {'params': {'conv': {'kernel': centre, 'bias': jnp.zeros(2)}}},
+    x, None, False)
+  np.testing.assert_array_equal(y, resample.nearest_up(x))
