@@ -45,7 +45,7 @@ def edm(network: Spec, data_std: float = 0.5) -> Spec:
 
 
 def score_sde(network: Spec, process: Spec) -> Spec:
-  """Returns denoising score matching on a VP-like process (Song et al. 2021)."""
+  """Returns score matching on a VP-like process (Song et al. 2021)."""
   return dict(
     type='objectives.Denoising',
     network=network,

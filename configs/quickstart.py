@@ -53,7 +53,9 @@ def get_config() -> config_dict.ConfigDict:
     },
   )
   config.hooks = dict(
-    grid=dict(type='evaluation.SampleGrid', every=1_000, sampler=config.sampler),
+    grid=dict(
+      type='evaluation.SampleGrid', every=1_000, sampler=config.sampler
+    ),
     order=('grid',),
   )
   config.log_every = 50

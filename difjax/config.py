@@ -264,7 +264,7 @@ def _hints(target: Callable[..., Any]) -> dict[str, Any]:
     return typing.get_type_hints(
       target.__init__ if isinstance(target, type) else target
     )
-  except (AttributeError, NameError, TypeError):  # foreign or unresolvable: nothing to check
+  except (AttributeError, NameError, TypeError):  # foreign: nothing to check
     return {}
 
 

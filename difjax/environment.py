@@ -25,9 +25,8 @@ def versions() -> dict[str, str | None]:
 
 def machine() -> str:
   """Returns Python, system and processor in a line."""
-  cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else (
-    os.cpu_count()
-  )
+  ours = getattr(os, 'sched_getaffinity', None)  # not on every system
+  cores = len(ours(0)) if ours else os.cpu_count()
   return (
     f'Python {platform.python_version()} on {platform.system()} '
     f'{platform.machine()}, {cores} cores'

@@ -15,12 +15,13 @@ os.environ.setdefault('JAX_NUM_CPU_DEVICES', '8')
 os.environ.setdefault(
   'JAX_COMPILATION_CACHE_DIR', str(REPOSITORY / '.cache' / 'jax')
 )
-os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0.3')
+os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0')
 
 import jax  # noqa: E402, reads the environment above
+import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 
-from difjax import processes  # noqa: E402
+from difjax import denoising, processes  # noqa: E402
 
 # A new process is one line here: all property tests then run on it.
 SMOOTH = {
@@ -39,6 +40,15 @@ TABULATED = {
   'linear_betas': lambda: processes.LinearBetas(),
   'cosine_betas': lambda: processes.CosineBetas(),
   'ladder': lambda: processes.Ladder(levels=200),
+}
+# A new parameterisation, likewise.
+TARGETS = {
+  'noise': denoising.Noise(),
+  'data': denoising.Data(),
+  'score': denoising.Score(),
+  'v': denoising.V(),
+  'velocity': denoising.Velocity(),
+  'preconditioned': denoising.Preconditioned(data_std=0.7),
 }
 
 
@@ -67,6 +77,12 @@ def process(request):
   return (SMOOTH | TABULATED)[request.param]()
 
 
+@pytest.fixture(params=TARGETS)
+def target(request):
+  """Every parameterisation."""
+  return TARGETS[request.param]
+
+
 @pytest.fixture
 def shared():
   """The folder of reference material beside the checkout."""
@@ -74,3 +90,16 @@ def shared():
   if not path.is_dir():
     pytest.skip(f'{path} is not there: no official outputs to compare with')
   return path
+
+
+@pytest.fixture
+def golden(shared):
+  """Opens the recorded outputs of an official implementation by name."""
+
+  def load(name):
+    path = shared / 'golden' / name / 'io.npz'
+    if not path.is_file():
+      pytest.skip(f'{path} is not there: no official outputs to compare with')
+    return np.load(path)
+
+  return load

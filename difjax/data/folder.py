@@ -1,8 +1,9 @@
 """Image files in a folder or a zip, at any depth.
 
 Classes come from `dataset.json` where there is one (the layout of StyleGAN
-and EDM: {"labels": [["00000/img0.png", 6], ...]}), else from the first
-sub-folder, in sorted order.
+and EDM: {"labels": [["00000/img0.png", 6], ...]}), else they are the folders,
+in sorted order, at the level where the paths first part: `dog/` and `cat/`,
+whether or not a zip wraps them in one more folder.
 """
 
 from __future__ import annotations
@@ -44,8 +45,7 @@ class ImageFolder(images.Encoded):
   @functools.cached_property
   def names(self) -> tuple[str, ...]:
     """Paths of the images inside the folder or zip, sorted."""
-    found = (n for n in self._store.sizes if suffix(n) in images.SUFFIXES)
-    names = tuple(sorted(found))
+    names = tuple(sorted(filter(_is_image, self._store.sizes)))
     if not names:
       raise errors.DataError(
         f'{self.path} has no images: files must end in '
@@ -77,7 +77,7 @@ class ImageFolder(images.Encoded):
   def class_names(self) -> tuple[str, ...]:
     """Names of the sub-folders, empty under a dataset.json."""
     has_names = self._labels is not None and LABEL_FILE not in self._store.sizes
-    return self._folders if has_names else ()
+    return tuple(sorted(set(self._folders))) if has_names else ()
 
   @functools.cached_property
   def _store(self) -> Store:
@@ -90,7 +90,10 @@ class ImageFolder(images.Encoded):
 
   @functools.cached_property
   def _folders(self) -> tuple[str, ...]:
-    return tuple(sorted({_top(name) for name in self.names}))
+    """Folder of each image where the paths part; '' for one that has none."""
+    parents = [pathlib.PurePosixPath(name).parent for name in self.names]
+    depth = len(pathlib.PurePosixPath(os.path.commonpath(parents)).parts)
+    return tuple((*p.parts, '')[depth] for p in parents)
 
   @functools.cached_property
   def _labels(self) -> Array | None:
@@ -100,10 +103,10 @@ class ImageFolder(images.Encoded):
     if LABEL_FILE in self._store.sizes:
       data = self._store.read(LABEL_FILE)
       return parse_labels(data, self.names, f'{self.path}/{LABEL_FILE}')
-    if not all('/' in name for name in self.names):
+    if '' in self._folders:
       return None
-    classes = {name: k for k, name in enumerate(self._folders)}
-    return np.array([classes[_top(name)] for name in self.names], np.int32)
+    _, labels = np.unique(self._folders, return_inverse=True)
+    return labels.astype(np.int32)
 
 
 class Store(Protocol):
@@ -212,6 +215,7 @@ def suffix(name: str) -> str:
   return pathlib.PurePosixPath(name).suffix.lower()
 
 
-def _top(name: str) -> str:
-  return name.partition('/')[0]
-
+def _is_image(name: str) -> bool:
+  # macOS puts a hidden file '._a.png' beside a.png into its zips.
+  hidden = name.rpartition('/')[-1].startswith('.')
+  return suffix(name) in images.SUFFIXES and not hidden

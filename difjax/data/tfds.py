@@ -73,13 +73,13 @@ class Tfds(images.Encoded):
 
   @property
   def num_classes(self) -> int:
-    """Number of classes that the label's feature states."""
-    return 0 if self.label_key is None else self._feature.num_classes
+    """Number of classes that the label's feature states, or 0."""
+    return getattr(self._feature, 'num_classes', None) or 0
 
   @property
   def class_names(self) -> tuple[str, ...]:
     """Names of the classes, where the data set has them."""
-    return () if self.label_key is None else tuple(self._feature.names or ())
+    return tuple(getattr(self._feature, 'names', None) or ())
 
   @functools.cached_property
   def folder(self) -> pathlib.Path:
@@ -109,7 +109,14 @@ class Tfds(images.Encoded):
     refuse_foreign_features(self.folder / FEATURES)
     import tensorflow_datasets as tfds
 
-    builder = tfds.builder_from_directory(str(self.folder))
+    try:
+      builder = tfds.builder_from_directory(str(self.folder))
+    # tfds passes on what json, protobuf and its features raise.
+    except Exception as e:
+      raise errors.DataError(
+        f'{self.folder} is no data set that tfds can read '
+        f'({type(e).__name__}): prepare it again'
+      ) from e
     features = builder.info.features
     for key in filter(None, (self.image_key, self.label_key)):
       if key not in features:
@@ -121,7 +128,8 @@ class Tfds(images.Encoded):
 
   @property
   def _feature(self) -> Any:
-    return self._builder.info.features[self.label_key]
+    """What tfds says of the label, or None without one."""
+    return self.label_key and self._builder.info.features[self.label_key]
 
   @functools.cached_property
   def _pieces(self) -> tuple[tfrecord.Piece, ...]:

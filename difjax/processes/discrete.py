@@ -43,6 +43,8 @@ class Tabulated(base.Process):
   t_max: float = 1.0
 
   def __post_init__(self) -> None:
+    if self.levels < 2:
+      raise ValueError(f'levels must be at least 2, not {self.levels}')
     if not self.t_min:
       object.__setattr__(self, 't_min', 1 / self.levels)
     super().__post_init__()

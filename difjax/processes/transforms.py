@@ -46,9 +46,9 @@ class Shifted(base.Process):
   t_max: float = 0.0
 
   def __post_init__(self) -> None:
-    if self.factor <= 0:
+    if not self.factor > 0:
       raise ValueError(f'factor must be above 0, not {self.factor}')
-    with jax.ensure_compile_time_eval():
+    with jax.enable_x64(True), jax.ensure_compile_time_eval():
       for end in ('t_min', 't_max'):
         if not getattr(self, end):
           image = self._warp(getattr(self.process, end), 1 / self.factor)

@@ -19,12 +19,14 @@ float64 on the host.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Protocol
 
 import jax
 import numpy as np
 
 from difjax.processes import base
+from difjax.typing import Array
 
 
 class Grid(Protocol):
@@ -128,10 +130,21 @@ class Levels(_Steps):
 
 
 def _logsnr(process: base.Process, times: list[float]) -> np.ndarray:
-  with jax.enable_x64(True):
-    return np.asarray(process.logsnr(np.asarray(times, np.float64)))
+  return _on_host(process.logsnr, np.asarray(times, np.float64))
 
 
 def _times(process: base.Process, logsnr: np.ndarray) -> np.ndarray:
-  with jax.enable_x64(True):
-    return np.asarray(process.time_of_logsnr(logsnr))
+  return _on_host(process.time_of_logsnr, logsnr)
+
+
+def _on_host(
+  function: Callable[[Array], Array], values: np.ndarray
+) -> np.ndarray:
+  """Evaluates in float64 on the CPU, also while jax traces a sampler."""
+  cpu = jax.local_devices(backend='cpu')[0]
+  with (
+    jax.ensure_compile_time_eval(),
+    jax.enable_x64(True),
+    jax.default_device(cpu),
+  ):
+    return np.asarray(function(values))

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from difjax.denoising import prediction
 from difjax.processes import base
 from difjax.sampling import noise as noises
-from difjax.typing import Array
+from difjax.typing import Array, PyTree
 
 _STAGES = 6  # new evaluations in a step: the seventh is the next step's first
 _FIRST_STEP = 0.01  # of the interval; the controller takes it from there
@@ -87,18 +87,34 @@ def solve(
     x [B, ...] at s, NaN where the steps did not do, and evaluations [B].
   """
 
-  def field(t: Array, x: Array, _: None) -> Array:
-    pair = denoiser(x[None], t)
-    return prediction.velocity(pair, process, t)[0]
+  def velocity(x: Array, t: Array) -> Array:
+    return prediction.velocity(denoiser(x, t), process, t)
+
+  # Each image is a solve of its own, and the vmap over them is the batch that
+  # the denoiser sees, so labels meet their images. What the denoiser closes
+  # over is made an argument: a rule for vmap may not close over tracers.
+  closed = jax.make_jaxpr(velocity)(x, jnp.full(x.shape[:1], t, x.dtype))
+
+  @jax.custom_batching.custom_vmap
+  def field(consts: list[Array], t: Array, x: Array) -> Array:
+    del consts, t  # stands for the shape of one image; it is never run
+    return jnp.full_like(x, jnp.nan)
+
+  @field.def_vmap
+  def _(size: int, batched: PyTree, consts: list[Array], t: Array, x: Array):
+    x = x if batched[2] else jnp.broadcast_to(x, (size, *x.shape))
+    t = jnp.broadcast_to(t, (size,))
+    return jax.core.eval_jaxpr(closed.jaxpr, consts, x, t)[0], True
 
   def one(x: Array) -> tuple[Array, Array]:
     solution = diffrax.diffeqsolve(
-      diffrax.ODETerm(field),
+      diffrax.ODETerm(lambda t, x, consts: field(consts, t, x)),
       diffrax.Dopri5(),
       jnp.asarray(t, x.dtype),
       jnp.asarray(s, x.dtype),
       dt0=jnp.asarray(_FIRST_STEP * (s - t), x.dtype),
       y0=x,
+      args=closed.consts,
       stepsize_controller=diffrax.PIDController(rtol=rtol, atol=atol),
       adjoint=diffrax.ForwardMode(),
       max_steps=max_steps,

@@ -60,6 +60,24 @@ def test_dataset_json_gives_the_labels(tmp_path, packed):
   assert images.class_names == ()
 
 
+@pytest.mark.parametrize(
+  ('names', 'classes', 'labels'),
+  [
+    (['w/dog/a.png', 'w/cat/b.png'], ('cat', 'dog'), [0, 1]),
+    (['w/a/x/1.png', 'w/a/y/2.png', 'w/b/3.png'], ('a', 'b'), [0, 0, 1]),
+    (['one/a.png', 'one/b.png'], (), None),
+    (['a.png', 'dog/b.png'], (), None),
+  ],
+)
+def test_classes_are_where_paths_part(tmp_path, names, classes, labels):
+  fill(tmp_path, names)
+  (tmp_path / '._a.png').write_bytes(b'what macOS adds')
+  images = folder.ImageFolder(path=str(tmp_path))
+  assert images.class_names == classes
+  found = images.take(np.arange(len(names))).get('label')
+  assert (found if found is None else found.tolist()) == labels
+
+
 def test_dataset_json_may_state_no_labels(tmp_path):
   fill(tmp_path, ['00000/a.png'])
   (tmp_path / 'dataset.json').write_text('{"labels": null}')

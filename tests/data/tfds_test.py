@@ -142,3 +142,11 @@ def test_features_of_other_packages_are_not_imported(tmp_path):
   )
   with pytest.raises(errors.DataError, match=r'antigravity\.Image'):
     tfds.Tfds(name='bugs', data_dir=str(tmp_path))[0]
+
+
+@pytest.mark.parametrize('name', ['features.json', 'dataset_info.json'])
+def test_damaged_metadata_are_named(tmp_path, name):
+  folder = write_tree(tmp_path)
+  (folder / name).write_text('{"pythonClassName": ')
+  with pytest.raises(errors.DataError, match=r'bugs/1\.2\.0'):
+    tfds.Tfds(name='bugs', data_dir=str(tmp_path))[0]

@@ -12,21 +12,17 @@ from difjax.networks import layers, resample, unet, unet_blocks
 SMALL = dict(
   channels=8, multipliers=(1, 2), blocks_per_level=1,
   attention_resolutions=(4,), num_classes=3, out_channels=2, dropout=0.5)
+STRIDED = dict(
+  down=unet_blocks.ConvDown, up=unet_blocks.ConvUp, skip_rescale=False)
 DDPM = dict(
-  down=unet_blocks.ConvDown, up=unet_blocks.ConvUp, skip_rescale=False,
-  norm=functools.partial(layers.GroupNorm, min_channels=1))
+  STRIDED, norm=functools.partial(layers.GroupNorm, min_channels=1))
 X = jax.random.normal(jax.random.key(0), (3, 8, 6, 1))
 NOISE = jnp.array([0.0, 1.5, 400.0])
 LABEL = jnp.array([0, 2, 1])
 
-
-def perturb(params, scale=0.1):
-  """Moves every parameter, so that nothing hides behind a zero."""
-  leaves, tree = jax.tree.flatten(params)
-  keys = jax.random.split(jax.random.key(7), len(leaves))
-  return jax.tree.unflatten(tree, [
-    a + scale * jax.random.normal(k, a.shape)
-    for a, k in zip(leaves, keys, strict=True)])
+# Compiling is what these tests cost; the arithmetic is the same.
+jit = functools.partial(
+  jax.jit, compiler_options={'xla_backend_optimization_level': 0})
 
 
 def shapes(net, x):
@@ -34,24 +30,26 @@ def shapes(net, x):
     net.init, jax.random.key(0), jnp.zeros(x), jnp.zeros(x[0]))['params']
 
 
-@pytest.fixture(scope='module', params=[{}, DDPM], ids=['ddpmpp', 'ddpm'])
+def dense(net):
+  """Parameters of which none is zero, so that nothing hides."""
+  draw = np.random.default_rng(0).normal
+  return {'params': jax.tree.map(
+    lambda a: draw(0.1, 0.2, a.shape).astype(a.dtype), shapes(net, X.shape))}
+
+
+@pytest.fixture(scope='module', params=[{}, STRIDED], ids=['biggan', 'strided'])
 def net(request):
   return unet.UNet(**SMALL, **request.param)
 
 
 @pytest.fixture(scope='module')
-def fresh(net):
-  return jax.jit(net.init)(jax.random.key(1), X, NOISE)
-
-
-@pytest.fixture(scope='module')
-def params(fresh):
-  return jax.jit(perturb)(fresh)
+def params(net):
+  return dense(net)
 
 
 @pytest.fixture(scope='module')
 def apply(net):
-  return jax.jit(net.apply)
+  return jit(net.apply)
 
 
 @pytest.mark.parametrize(('fields', 'size', 'count'), [
@@ -80,9 +78,11 @@ def test_attention_stands_at_its_resolutions():
   assert every - attentions() == {'up_1_attention_0', 'up_1_attention_1'}
 
 
-def test_parameters_are_float32_and_output_has_its_shape(net, fresh, apply):
+def test_fresh_network_is_nearly_zero_with_float32_parameters():
+  net = unet.UNet(**{**SMALL, 'multipliers': (1,), 'dtype': jnp.bfloat16})
+  out, fresh = jit(net.init_with_output)(
+    jax.random.key(1), X, NOISE, {'label': LABEL})
   assert all(a.dtype == jnp.float32 for a in jax.tree.leaves(fresh))
-  out = apply(fresh, X, NOISE, {'label': LABEL})
   assert out.shape == (3, 8, 6, 2)
   assert out.dtype == jnp.float32
   # The last convolution is drawn with variance of order 1e-10.
@@ -107,41 +107,37 @@ def test_label_and_noise_matter_to_their_own_sample_only(params, apply):
   np.testing.assert_allclose(out[::2], later[::2], atol=1e-5)
 
 
-def test_bfloat16_is_close_and_keeps_float32_outside(net, params, apply):
-  half = net.clone(dtype=jnp.bfloat16)
-  kept = jax.eval_shape(half.init, jax.random.key(1), X, NOISE)
-  assert all(a.dtype == jnp.float32 for a in jax.tree.leaves(kept))
+def test_bfloat16_is_close(params, apply, net):
   out = apply(params, X, NOISE, {'label': LABEL})
-  close = jax.jit(half.apply)(params, X, NOISE, {'label': LABEL})
-  assert close.dtype == jnp.float32
+  half = jit(net.clone(dtype=jnp.bfloat16).apply)
+  close = half(params, X, NOISE, {'label': LABEL})
+  assert out.dtype == close.dtype == jnp.float32
   assert 0 < abs(out - close).max() < 0.05 * abs(out).max()
 
 
-def gradients(net, params):
-  loss = lambda p: jnp.square(net.apply(
-    p, X, NOISE, {'label': LABEL}, train=True,
-    rngs={'dropout': jax.random.key(3)}) - 1).mean()
-  return jax.jit(jax.value_and_grad(loss))(params)
+def gradients(net):
+  def loss(params, key):
+    out = net.apply(params, X, NOISE, {'label': LABEL}, train=True,
+                    rngs={'dropout': key})
+    return jnp.square(out - 1).mean(), out
+  return jit(jax.value_and_grad(loss, has_aux=True))
 
 
-def test_gradients_reach_every_parameter_with_and_without_remat(net, params):
-  expected = gradients(net, params)
-  for path, g in jax.tree_util.tree_leaves_with_path(expected):
+def test_training_drops_out_and_reaches_every_parameter():
+  net = unet.UNet(**{**SMALL, 'blocks_per_level': 0})
+  params, one, two = dense(net), jax.random.key(0), jax.random.key(1)
+  plain = gradients(net)
+  (_, out), grads = plain(params, one)
+  for path, g in jax.tree_util.tree_leaves_with_path(grads):
     assert jnp.isfinite(g).all(), path
     assert (abs(g) > 0).any(), path
+  assert abs(plain(params, two)[0][1] - out).max() > 1e-3
+  # Recomputation must draw the same mask again.
+  (_, same), regained = gradients(net.clone(remat=True))(params, one)
+  np.testing.assert_allclose(out, same, rtol=1e-4, atol=1e-5)
   jax.tree.map(
-    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5),
-    expected, gradients(net.clone(remat=True), params))
-
-
-def test_dropout_acts_in_training_only(net, params, apply):
-  plain = apply(params, X, NOISE)
-  run = jax.jit(lambda key: net.apply(
-    params, X, NOISE, train=True, rngs={'dropout': key}))
-  one, same, two = map(run, map(jax.random.key, (0, 0, 1)))
-  np.testing.assert_array_equal(one, same)
-  assert abs(one - two).max() > 1e-3
-  assert abs(one - plain).max() > 1e-3
+    lambda a, b: np.testing.assert_allclose(
+      a, b, rtol=1e-3, atol=1e-4 * abs(a).max()), grads, regained)
 
 
 @pytest.mark.parametrize('shape', [(1, 9, 8, 1), (1, 8, 8)])
@@ -156,7 +152,7 @@ def test_unfit_sizes_are_named_with_a_remedy(shape):
 def test_fresh_part_is_its_shortcut(part, rescale, factor):
   x = jax.random.normal(jax.random.key(0), (1, 4, 4, 8))
   module = part(channels=8, skip_rescale=rescale)
-  y, variables = jax.jit(
+  y, variables = jit(
     module.init_with_output, static_argnums=3)(
       jax.random.key(1), x, jnp.ones((1, 4)), False)
   assert 'shortcut' not in variables['params']
@@ -167,7 +163,7 @@ def test_fresh_resampling_block_resamples_its_shortcut():
   x = jax.random.normal(jax.random.key(0), (1, 4, 4, 8))
   module = unet_blocks.ResidualBlock(
     channels=8, resampling=resample.average_down)
-  y, variables = jax.jit(
+  y, variables = jit(
     module.init_with_output, static_argnums=3)(
       jax.random.key(1), x, jnp.ones((1, 4)), False)
   kernel = variables['params']['shortcut']['kernel'][0, 0]

@@ -16,10 +16,11 @@ from difjax.processes import base
 pytestmark = pytest.mark.usefixtures('x64')
 
 
-def times(process, n=41):
-  """Both ends, and times evenly spaced in t and in its logarithm."""
-  even = np.linspace(process.t_min, process.t_max, n)
-  return np.union1d(even, np.geomspace(process.t_min, process.t_max, n))
+def times(process, n=20):
+  """Both ends, and times even in t and in its logarithm: always 2 n."""
+  ends = process.t_min, process.t_max
+  even = np.linspace(*ends, n + 2)[1:-1]
+  return np.sort(np.concatenate([even, np.geomspace(*ends, n)]))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -95,42 +96,53 @@ def test_bisection_inverts(process):
 
 
 def test_bisection_has_the_gradient_of_the_inverse(smooth):
-  logsnr = smooth.logsnr(times(smooth)[1:-1])
+  logsnr = smooth.logsnr(times(smooth))
   derived = jax.vmap(jax.grad(bare(smooth).time_of_logsnr))(logsnr)
   closed = jax.vmap(jax.grad(smooth.time_of_logsnr))(logsnr)
   np.testing.assert_allclose(derived, closed, rtol=1e-7)
 
 
 def test_transitions_compose(process):
-  r, s, t = process.t_min, *np.linspace(process.t_min, process.t_max, 4)[1:3]
-  a_s, b2_s = process.transition(s, r)
-  a_t, b2_t = process.transition(t, s)
+  t = times(process)
+  r, s, t = np.full_like(t, process.t_min), (t + process.t_min) / 2, t
+  a_s, b2_s = map(np.asarray, process.transition(s, r))
+  a_t, b2_t = map(np.asarray, process.transition(t, s))
   a, b2 = process.transition(t, r)
   np.testing.assert_allclose(a_t * a_s, a, rtol=1e-12)
-  np.testing.assert_allclose(a_t**2 * b2_s + b2_t, b2, rtol=1e-10)
+  np.testing.assert_allclose(a_t**2 * b2_s + b2_t, b2, rtol=1e-9)
+
+
+def marginal(process, t):
+  return np.asarray(process.alpha(t)), np.asarray(process.sigma(t)) ** 2
+
+
+def neighbours(process):
+  t = times(process)
+  return t, np.append(process.t_min / 2, t[:-1])
 
 
 def test_transition_carries_the_marginal(process):
-  t = times(process)
-  s, t = t[:-1], t[1:]
-  a, b2 = process.transition(t, s)
-  variance = (a * process.sigma(s)) ** 2 + b2
-  np.testing.assert_allclose(a * process.alpha(s), process.alpha(t), rtol=1e-12)
-  np.testing.assert_allclose(variance, process.sigma(t) ** 2, rtol=1e-9)
-  assert np.all(np.asarray(b2) > 0)
+  t, s = neighbours(process)
+  a, b2 = map(np.asarray, process.transition(t, s))
+  (alpha_s, variance_s), (alpha_t, variance_t) = (
+    marginal(process, s), marginal(process, t)
+  )  # fmt: skip
+  np.testing.assert_allclose(a * alpha_s, alpha_t, rtol=1e-12)
+  np.testing.assert_allclose(a**2 * variance_s + b2, variance_t, rtol=1e-9)
+  assert np.all(b2 > 0)
 
 
 def test_posterior_is_bayes(process):
-  t = times(process)
-  s, t = t[:-1:3], t[1::3]
+  t, s = neighbours(process)
   x, x0 = np.random.default_rng(0).normal(size=(2, len(t), 2, 3))
   column = lambda v: np.asarray(v)[:, None, None]
-  a, b2 = process.transition(t, s)
+  a, b2 = map(np.asarray, process.transition(t, s))
+  alpha, variance_s = marginal(process, s)
   # Precisions add: that of x_s given x_0 and that of x_s given x_t.
-  prior, likelihood = 1 / process.sigma(s) ** 2, a**2 / b2
+  prior, likelihood = 1 / variance_s, a**2 / b2
   variance = 1 / (prior + likelihood)
   mean = column(variance) * (
-    column(prior * process.alpha(s)) * x0 + column(likelihood / a) * x
+    column(prior * alpha) * x0 + column(likelihood / a) * x
   )
   got_mean, got_variance = process.posterior(x, x0, t, s)
   np.testing.assert_allclose(got_mean, mean, rtol=1e-9, atol=1e-12)
@@ -169,33 +181,48 @@ def test_prior_draws(process):
   assert abs((z**4).mean() - 3) < 5 * np.sqrt(96) / 200
 
 
-@pytest.mark.parametrize('t', [0.5, np.float64(0.5), np.float32(0.5), 1])
-def test_numbers_are_times(process, t):
-  for function in (process.alpha, process.sigma):
-    got = function(t)
-    assert got.shape == ()
-    assert got.dtype in (jnp.float32, jnp.float64)
-    np.testing.assert_allclose(got, function(np.float64(t)), 1e-6, 1e-6)
+def test_numbers_are_times(process):
+  got = process.sigma(0.5)
+  assert got.shape == ()
+  np.testing.assert_allclose(got, process.sigma(np.full(40, 0.5))[0], 1e-12)
 
 
 @pytest.mark.parametrize(
-  'function', ['alpha', 'sigma', 'drift', 'diffusion2', 'logsnr']
+  ('t', 'dtype'),
+  [
+    (2, jnp.float32),
+    (np.arange(3), jnp.float32),
+    (jnp.ones(2, jnp.bfloat16), jnp.float32),
+    (np.ones(2, np.float32), jnp.float32),
+    (np.ones(2), jnp.float64),
+  ],
 )
-def test_float32(process, function):
+def test_times_are_at_least_float32(t, dtype):
+  sigma = processes.EDM().sigma(t)
+  assert sigma.dtype == dtype
+  np.testing.assert_array_equal(sigma, np.asarray(t, np.float64))
+
+
+def test_float32(process):
   # Rounding the angle or the time costs eps / alpha where alpha vanishes;
   # sixteen roundings of that size are allowed. For lambda the error is absolute.
+  check_float32(process, process.alpha, np.abs)
+  check_float32(process, process.sigma, np.abs)
+  check_float32(process, process.logsnr, np.ones_like)
+
+
+def test_float32_of_slopes(smooth):
+  check_float32(smooth, smooth.drift, np.abs)
+  check_float32(smooth, smooth.diffusion2, np.abs)
+
+
+def check_float32(process, function, scale):
   t = times(process).astype(np.float32)
-  exact = getattr(process, function)(t.astype(np.float64))
-  got = getattr(process, function)(t)
   allowed = 16 * np.finfo(np.float32).eps * (1 + 1 / process.alpha(t))
-  scale = 1 if function == 'logsnr' else np.abs(exact)
+  exact = np.asarray(function(t.astype(np.float64)))
+  got = function(t)
   assert got.dtype == jnp.float32
-  assert np.all(np.abs(got - exact) <= allowed * scale)
-
-
-def test_half_precision_times_are_widened(process):
-  t = jnp.asarray([0.5, 0.75], jnp.bfloat16)
-  assert process.sigma(t).dtype == jnp.float32
+  assert np.all(np.abs(got - exact) <= allowed * scale(exact))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,146 @@
+"""Ratios of times: what the loop and the sampler add to the network.
+
+Both sides of a ratio are timed in turn within one run, and medians are
+compared, so that a busy machine hurts them alike.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from difjax.data import device
+from difjax.evaluation import samples
+from difjax.sampling import samplers
+from difjax.training import checkpoint, hooks, loop, mesh, state
+
+_BLOCK = 64  # images sampled at once
+_Figures = dict[str, float]
+
+
+def loop_overhead(trainer: loop.Trainer, steps: int, rounds: int) -> _Figures:
+  """Times the training loop over the bare compiled step.
+
+  Args:
+    trainer: the run; its hooks are left out, and a checkpoint is written once
+      a round.
+    steps: in a round.
+    rounds: of each kind, after one that does not count.
+
+  Returns:
+    Milliseconds a step of both, and their ratio.
+  """
+  watch = _Stopwatch(every=steps, trainer=trainer)
+  timed = dataclasses.replace(
+    trainer,
+    steps=steps * (rounds + 1),
+    hooks=(watch,),
+    checkpoints=checkpoint.Checkpoints(every=steps),
+  )
+  with tempfile.TemporaryDirectory() as folder:
+    loop.train(timed, pathlib.Path(folder))
+  whole = statistics.median(watch.loop[1:]) / steps
+  bare = statistics.median(watch.bare[1:]) / steps
+  return {
+    'loop_ms': 1e3 * whole, 'bare_ms': 1e3 * bare, 'ratio': whole / bare
+  }  # fmt: skip
+
+
+def sampling_overhead(
+  trainer: loop.Trainer, sampler: samplers.Sampler, rounds: int
+) -> _Figures:
+  """Times a sampler over its evaluations times one call of the network.
+
+  Args:
+    trainer: of the objective, with fresh parameters.
+    sampler: how to sample.
+    rounds: of each kind, after one that does not count.
+
+  Returns:
+    Milliseconds of both, the evaluations, and the ratio.
+  """
+  objective, source = trainer.objective, trainer.data.source
+  probe = trainer.data.rows(0, np.arange(1))
+  params = jax.jit(lambda: loop.initial(trainer, probe).params)()
+  indices = np.arange(_BLOCK)
+  labels = samples.default_labels(indices, source.num_classes)
+  cond = None if labels is None else {'label': jnp.asarray(labels)}
+  call = jax.jit(lambda p, x, t: objective.denoiser(p, cond)(x, t))
+  x = objective.process.prior(jax.random.key(0), (_BLOCK, *source.shape))
+  t = jnp.asarray(objective.process.t_max)
+  sampled = lambda: samples.block(
+    params, jnp.uint32(0), indices, labels, objective=objective,
+    sampler=sampler, shape=source.shape,
+  )  # fmt: skip
+  count = int(np.max(sampled()[1]))
+
+  def evaluated() -> None:
+    for _ in range(count):  # as a sampler does: one after the other
+      jax.block_until_ready(call(params, x, t))
+
+  evaluated()
+  whole, single = [], []
+  for _ in range(rounds):
+    whole.append(_seconds(lambda: jax.block_until_ready(sampled())))
+    single.append(_seconds(evaluated))
+  ratio = statistics.median(whole) / statistics.median(single)
+  return {
+    'sampler_ms': 1e3 * statistics.median(whole),
+    'calls_ms': 1e3 * statistics.median(single),
+    'evaluations': count,
+    'ratio': ratio,
+  }
+
+
+@dataclasses.dataclass(eq=False)
+class _Stopwatch:
+  """A hook that ends a round of the loop and times one of bare steps."""
+
+  every: int
+  trainer: loop.Trainer
+  loop: list[float] = dataclasses.field(default_factory=list)
+  bare: list[float] = dataclasses.field(default_factory=list)
+
+  def __post_init__(self) -> None:
+    self._since = time.perf_counter()
+
+  def __call__(self, run: hooks.Run, done: int, now: state.TrainState) -> None:
+    """Notes the loop's round, then runs and notes the bare one."""
+    jax.block_until_ready(now)
+    self.loop.append(time.perf_counter() - self._since)
+    step, copy, batch = self._prepared(run, now)
+
+    def steps() -> None:
+      held = copy
+      for _ in range(self.every):
+        held, metrics = step(held, batch)
+        if run.mesh.size > 1 and jax.default_backend() == 'cpu':
+          jax.block_until_ready(metrics)  # as the loop must there
+      jax.block_until_ready(held)
+
+    self.bare.append(_seconds(steps))
+    self._since = time.perf_counter()
+
+  def _prepared(self, run: hooks.Run, now: state.TrainState):
+    if not hasattr(self, '_step'):
+      self._step, _ = loop.compiled(self.trainer, run.mesh)
+    data, placed = self.trainer.data, mesh.batch_sharding(run.mesh)
+    batch = device.place(
+      lambda rows: data.rows(0, rows), data.batch_size, placed
+    )
+    copy = jax.block_until_ready(jax.tree.map(jnp.copy, now))
+    return self._step, copy, batch
+
+
+def _seconds(action: Callable[[], object]) -> float:
+  began = time.perf_counter()
+  action()
+  return time.perf_counter() - began
