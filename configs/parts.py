@@ -96,6 +96,19 @@ def warmup(rate: float, steps: int) -> Spec:
   )  # fmt: skip
 
 
+def warmup_cosine(rate: float, warmup_steps: int, steps: int) -> Spec:
+  """Returns a linear warm-up to a rate and a cosine decay to zero."""
+  return dict(
+    type='optax.warmup_cosine_decay_schedule', init_value=0.0,
+    peak_value=rate, warmup_steps=warmup_steps, decay_steps=steps,
+  )  # fmt: skip
+
+
+def constant(rate: float) -> Spec:
+  """Returns a constant rate."""
+  return dict(type='optax.constant_schedule', value=rate)
+
+
 def heun(steps: int) -> Spec:
   """Returns EDM's deterministic sampler: 2 steps - 1 evaluations."""
   return dict(
@@ -117,3 +130,46 @@ def ddim(steps: int, eta: float = 0.0) -> Spec:
 def adaptive(tolerance: float) -> Spec:
   """Returns the adaptive probability-flow ODE."""
   return dict(type='sampling.AdaptiveODE', rtol=tolerance, atol=tolerance)
+
+
+def dit_rules() -> Spec:
+  """Returns sharding rules for a DiT: the axis of its scan stays whole."""
+  fsdp = lambda **fields: dict(type='training.FSDP', **fields)
+  rule = lambda pattern, tactic: dict(
+    type='training.Rule', pattern=pattern, tactic=tactic
+  )
+  return dict(
+    blocks=rule('blocks/', fsdp(skip=1)),
+    rest=rule('.*', fsdp()),
+    order=('blocks', 'rest'),
+  )
+
+
+def sample_grids(sampler: Spec, every: int) -> Spec:
+  """Returns the hooks of a run that draws a grid of samples now and then."""
+  grid = dict(type='evaluation.SampleGrid', every=every, sampler=sampler)
+  return dict(grid=grid, order=('grid',))
+
+
+def checkpoints(every: int, keep_every: int) -> Spec:
+  """Returns when to save: to resume from, and to keep for good."""
+  return dict(
+    type='training.Checkpoints', every=every, keep_every=keep_every
+  )
+
+
+def study(title: str, train: Spec, held_out: Spec) -> Spec:
+  """Returns a report: Heun's samples judged, three solvers compared."""
+  return dict(
+    type='evaluation.Study',
+    title=title,
+    train=train,
+    held_out=held_out,
+    sampler=heun(steps=18),
+    few=ddim(steps=10),
+    curves={
+      'DDIM': [ddim(n) for n in (5, 10, 20, 40)],
+      'Heun': [heun(n) for n in (3, 5, 10, 18)],
+      'adaptive ODE': [adaptive(tol) for tol in (1e-1, 1e-2, 1e-3)],
+    },
+  )

@@ -9,17 +9,18 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import types
 
 from difjax import errors
 
-_VERBS = {
+_VERBS = types.MappingProxyType({
   'train': 'train a model from a config',
   'sample': 'write images of a trained model as PNG files and .npz',
   'report': 'judge a trained model and write report.html',
-  'data': 'prepare, index or inspect a data set',
+  'data': 'prepare or index a data set',
   'bench': 'measure the loop against the bare compiled step',
   'doctor': 'say what is installed, what runs and what is missing',
-}
+})
 
 
 def main(argv: list[str] | None = None) -> int:

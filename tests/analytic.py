@@ -18,6 +18,7 @@ which is in closed form for a Gaussian and integrated by Runge-Kutta of order
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -119,6 +120,7 @@ class Mixture:
     return y * process.alpha(s)
 
 
+@functools.partial(jax.jit, static_argnums=(0, 4))
 def _runge_kutta(data, y, start, stop, steps):
   h = (stop - start) / steps
 

@@ -14,6 +14,7 @@ import pathlib
 import pickle
 import re
 import tarfile
+import types
 import zlib
 from typing import Any, Literal
 
@@ -23,10 +24,10 @@ from difjax import errors
 from difjax.data import source
 from difjax.typing import Array
 
-FILES = {
+FILES = types.MappingProxyType({
   'train': re.compile(r'(data_batch_\d+|train)(\.bin)?'),
   'test': re.compile(r'(test_batch|test)(\.bin)?'),
-}
+})
 PIXELS = 3 * 32 * 32
 # What pickled arrays refer to: old NumPy's names, and the new one's.
 ALLOWED = frozenset(

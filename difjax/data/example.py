@@ -15,7 +15,7 @@ from collections.abc import Iterator
 
 from difjax import errors
 
-FIXED = {1: 8, 5: 4}  # bytes of a value, by kind
+FIXED = types.MappingProxyType({1: 8, 5: 4})  # bytes of a value, by kind
 BYTES_LIST, INT64_LIST = 1, 3
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
   from PIL import Image
 
 SUFFIXES = frozenset({'.png', '.jpg', '.jpeg', '.webp', '.bmp'})
-MODES = {1: 'L', 3: 'RGB', 4: 'RGBA'}
+MODES = types.MappingProxyType({1: 'L', 3: 'RGB', 4: 'RGBA'})
 
 
 class Encoded(source.Source):

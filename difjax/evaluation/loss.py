@@ -28,8 +28,7 @@ def _errors(
   times = jnp.full(x0.shape[:1], t)
   eps = jax.random.normal(key, x0.shape)
   x = objective.process.perturb(x0, eps, times)
-  cond = {name: value for name, value in batch.items() if name != 'image'}
-  pair = objective.denoiser(params, cond)(x, times)
+  pair = objective.denoiser(params, denoising.condition(batch))(x, times)
   y = functools.partial(
     targets.value, objective.target, objective.process, t=times
   )

@@ -7,6 +7,7 @@ same index gives the same image whatever else is asked for beside it.
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import functools
 import pathlib
@@ -103,19 +104,12 @@ def generate(
   indices = np.asarray(indices)
   devices = jax.local_devices()
   copies = [jax.device_put(params, d) for d in devices]
-  pending, images, evaluations = [], [], []
+  pending, images, evaluations = collections.deque(), [], []
 
   def collect() -> None:
-    part, x, count = pending.pop(0)
-    x, count = np.asarray(x)[: len(part)], np.asarray(count)[: len(part)]
-    bad = ~np.isfinite(x).all(axis=tuple(range(1, x.ndim)))
-    if bad.any():
-      raise errors.NonFiniteError(
-        f'image {indices[part][bad][0]} of seed {seed} is not finite: use '
-        'more steps or another solver'
-      )
-    images.append(device.to_bytes(x))
-    evaluations.append(count)
+    part, x, count = pending.popleft()
+    images.append(_checked(np.asarray(x)[: len(part)], indices[part], seed))
+    evaluations.append(np.asarray(count)[: len(part)])
     advance(len(part))
 
   for i, start in enumerate(range(0, len(indices), size)):
@@ -134,6 +128,17 @@ def generate(
   while pending:
     collect()
   return np.concatenate(images), np.concatenate(evaluations)
+
+
+def _checked(x: np.ndarray, indices: np.ndarray, seed: int) -> np.ndarray:
+  """Returns bytes, of finite images only."""
+  bad = ~np.isfinite(x).all(axis=tuple(range(1, x.ndim)))
+  if bad.any():
+    raise errors.NonFiniteError(
+      f'image {indices[bad][0]} of seed {seed} is not finite: use more steps '
+      'or another solver'
+    )
+  return device.to_bytes(x)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Halving and doubling of [B, H, W, C]: functions, and parts of a U-Net.
+"""Halving and doubling of [B, H, W, C]: what residual blocks resample with.
 
 Average and nearest are the two-tap case of FIR resampling: up by repeating
 each value in a 2 x 2 square, down by the mean of such a square.

@@ -66,7 +66,7 @@ class Denoising(base.Objective):
   def init(self, key: Key, batch: Batch) -> Params:
     """Makes the network's parameters."""
     x = jnp.asarray(batch['image'], jnp.float32)[:1]
-    cond = {name: value[:1] for name, value in _condition(batch).items()}
+    cond = {name: value[:1] for name, value in condition(batch).items()}
     return self.network.init(key, x, jnp.zeros(1), cond)['params']
 
   def loss(
@@ -92,7 +92,7 @@ class Denoising(base.Objective):
       {'params': params},
       processes.expand(c_in, x) * x,
       c_noise,
-      self._hide_labels(_condition(batch), key_label),
+      self._hide_labels(condition(batch), key_label),
       train=True,
       rngs={'dropout': key_dropout},
     )
@@ -118,5 +118,6 @@ class Denoising(base.Objective):
     return {**cond, 'label': jnp.where(hidden, NULL_LABEL, label)}
 
 
-def _condition(batch: Batch) -> dict[str, Array]:
+def condition(batch: Batch) -> dict[str, Array]:
+  """Returns what a batch has beside its images."""
   return {key: value for key, value in batch.items() if key != 'image'}

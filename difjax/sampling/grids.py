@@ -19,7 +19,7 @@ float64 on the host.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import jax
@@ -38,13 +38,23 @@ class Grid(Protocol):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Steps:
-  """A number of steps, the last one to the data included."""
+  """A number of steps, the last one to the data included.
+
+  Attributes:
+    steps: N.
+    t_min: where the grid ends; None: where the process does. Score-SDE
+      networks are trained down to 1e-5 but sampled down to 1e-3.
+  """
 
   steps: int
+  t_min: float | None = None
 
   def __post_init__(self) -> None:
     if self.steps < 1:
       raise ValueError(f'steps must be at least 1, not {self.steps}')
+
+  def _ends(self, process: base.Process) -> tuple[float, float]:
+    return process.t_max, process.t_min if self.t_min is None else self.t_min
 
   def _between(self, start: float, stop: float) -> np.ndarray:
     return np.linspace(start, stop, self.steps, dtype=np.float64)
@@ -56,7 +66,7 @@ class Uniform(_Steps):
 
   def __call__(self, process: base.Process) -> np.ndarray:
     """Returns the times [N]."""
-    return self._between(process.t_max, process.t_min)
+    return self._between(*self._ends(process))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -65,7 +75,7 @@ class Quadratic(_Steps):
 
   def __call__(self, process: base.Process) -> np.ndarray:
     """Returns the times [N]."""
-    return self._between(process.t_max**0.5, process.t_min**0.5) ** 2
+    return self._between(*np.sqrt(self._ends(process))) ** 2
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -74,7 +84,7 @@ class LogSNR(_Steps):
 
   def __call__(self, process: base.Process) -> np.ndarray:
     """Returns the times [N]."""
-    ends = _logsnr(process, [process.t_max, process.t_min])
+    ends = _logsnr(process, self._ends(process))
     return _times(process, self._between(*ends))
 
 
@@ -94,7 +104,7 @@ class Karras(_Steps):
 
   def __call__(self, process: base.Process) -> np.ndarray:
     """Returns the times [N]."""
-    ends = np.exp(-0.5 * _logsnr(process, [process.t_max, process.t_min]))
+    ends = np.exp(-0.5 * _logsnr(process, self._ends(process)))
     start = ends[0] if self.sigma_max is None else self.sigma_max
     stop = ends[1] if self.sigma_min is None else self.sigma_min
     roots = self._between(start ** (1 / self.rho), stop ** (1 / self.rho))
@@ -129,7 +139,7 @@ class Levels(_Steps):
     return (index + 1) / process.levels
 
 
-def _logsnr(process: base.Process, times: list[float]) -> np.ndarray:
+def _logsnr(process: base.Process, times: Sequence[float]) -> np.ndarray:
   return _on_host(process.logsnr, np.asarray(times, np.float64))
 
 

@@ -11,6 +11,7 @@ image is done.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import diffrax
 import jax
@@ -86,25 +87,7 @@ def solve(
   Returns:
     x [B, ...] at s, NaN where the steps did not do, and evaluations [B].
   """
-
-  def velocity(x: Array, t: Array) -> Array:
-    return prediction.velocity(denoiser(x, t), process, t)
-
-  # Each image is a solve of its own, and the vmap over them is the batch that
-  # the denoiser sees, so labels meet their images. What the denoiser closes
-  # over is made an argument: a rule for vmap may not close over tracers.
-  closed = jax.make_jaxpr(velocity)(x, jnp.full(x.shape[:1], t, x.dtype))
-
-  @jax.custom_batching.custom_vmap
-  def field(consts: list[Array], t: Array, x: Array) -> Array:
-    del consts, t  # stands for the shape of one image; it is never run
-    return jnp.full_like(x, jnp.nan)
-
-  @field.def_vmap
-  def _(size: int, batched: PyTree, consts: list[Array], t: Array, x: Array):
-    x = x if batched[2] else jnp.broadcast_to(x, (size, *x.shape))
-    t = jnp.broadcast_to(t, (size,))
-    return jax.core.eval_jaxpr(closed.jaxpr, consts, x, t)[0], True
+  field, consts = _field_of_one(denoiser, process, x)
 
   def one(x: Array) -> tuple[Array, Array]:
     solution = diffrax.diffeqsolve(
@@ -114,7 +97,7 @@ def solve(
       jnp.asarray(s, x.dtype),
       dt0=jnp.asarray(_FIRST_STEP * (s - t), x.dtype),
       y0=x,
-      args=closed.consts,
+      args=consts,
       stepsize_controller=diffrax.PIDController(rtol=rtol, atol=atol),
       adjoint=diffrax.ForwardMode(),
       max_steps=max_steps,
@@ -125,3 +108,33 @@ def solve(
     return out, 1 + _STAGES * solution.stats['num_steps']
 
   return jax.vmap(one)(x)
+
+
+def _field_of_one(
+  denoiser: prediction.Denoiser, process: base.Process, x: Array
+) -> tuple[Callable[[PyTree, Array, Array], Array], PyTree]:
+  """Returns one image's field (consts, t, x) -> dx/dt, for use under vmap.
+
+  Each image is a solve of its own, and the vmap over them is the batch that the
+  denoiser sees: labels meet their images, and the network runs on full
+  batches. What the denoiser closes over becomes `consts`, since a rule for
+  vmap may not close over tracers.
+  """
+
+  def velocity(x: Array, t: Array) -> Array:
+    return prediction.velocity(denoiser(x, t), process, t)
+
+  closed = jax.make_jaxpr(velocity)(x, jnp.zeros(x.shape[:1], x.dtype))
+
+  @jax.custom_batching.custom_vmap
+  def field(consts: PyTree, t: Array, x: Array) -> Array:
+    del consts, t  # stands for the shape of one image; it is never run
+    return jnp.full_like(x, jnp.nan)
+
+  @field.def_vmap
+  def _(size: int, batched: PyTree, consts: PyTree, t: Array, x: Array):
+    x = x if batched[2] else jnp.broadcast_to(x, (size, *x.shape))
+    t = jnp.broadcast_to(t, (size,))
+    return jax.core.eval_jaxpr(closed.jaxpr, consts, x, t)[0], True
+
+  return field, closed.consts

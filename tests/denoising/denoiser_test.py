@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from difjax import denoising, processes
-from difjax.denoising import targets
+from difjax.denoising import denoiser, targets
 from tests import analytic
 
 pytestmark = pytest.mark.usefixtures('x64')
@@ -34,7 +34,7 @@ def test_exact_network(process, target):
   t = jnp.linspace(process.t_min, process.t_max, 7)[1:-1]
   x = 2 * jax.random.normal(jax.random.key(0), (5, 2))
   network = exact(process, target, inputs)
-  got = denoising.denoiser(network, process, target, inputs)(x, t)
+  got = denoiser.of_network(network, process, target, inputs)(x, t)
   wanted = DATA.denoiser(process)(x, t)
   np.testing.assert_allclose(got.x0, wanted.x0, rtol=1e-8, atol=1e-9)
   np.testing.assert_allclose(got.eps, wanted.eps, rtol=1e-8, atol=1e-9)
@@ -54,14 +54,14 @@ def test_network_sees_a_batch_of_times_and_scaled_images(t):
     noise=denoising.Linear(factor=10.0, offset=1.0),
   )
   x = jnp.ones((3, 2, 2, 1))
-  denoising.denoiser(network, process, denoising.Data(), inputs)(x, t)
+  denoiser.of_network(network, process, denoising.Data(), inputs)(x, t)
   ((x_seen, noise),) = seen
   np.testing.assert_allclose(noise, [6.0, 6.0, 6.0])
   np.testing.assert_allclose(x_seen, x / np.sqrt(1.25), rtol=1e-12)
 
 
 def test_data_network_is_passed_through():
-  denoise = denoising.denoiser(
+  denoise = denoiser.of_network(
     lambda x, noise: 0 * x + 0.25, processes.EDM(), denoising.Data(),
     denoising.InputMap(),
   )  # fmt: skip

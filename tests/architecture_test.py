@@ -1,0 +1,262 @@
+"""The design's rules about the source, by reading it."""
+
+import ast
+import pathlib
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[1]
+PACKAGE = ROOT / 'difjax'
+MODULES = sorted(PACKAGE.rglob('*.py'))
+EVERYTHING = sorted(
+  [*MODULES, *(ROOT / 'configs').rglob('*.py'), *(ROOT / 'tests').rglob('*.py')]
+)
+
+# Who may import whom: a package may import those that stand before it.
+COMMON = ('config', 'environment', 'errors', 'pytree', 'typing')
+LEAVES = ('data', 'metrics', 'networks')
+CHAIN = (
+  'processes', 'denoising', 'sampling', 'objectives', 'training', 'evaluation',
+  'cli',
+)  # fmt: skip
+
+# Inside a package a file imports only files that stand left of it.
+ORDER = {
+  'processes': 'base vp ve flow discrete transforms',
+  'denoising': 'prediction targets conditioning denoiser',
+  'sampling': (
+    'noise grids solver samplers ancestral singlestep stochastic langevin ode'
+  ),
+  'objectives': 'base times weightings denoising',
+  'networks': 'layers embeddings attention resample unet_blocks unet dit',
+  'data': (
+    'source order images transforms pipeline device digits idx cifar npz '
+    'folder synthetic example tfrecord tfds prepare'
+  ),
+  'metrics': 'statistics frechet nearest precision_recall two_sample',
+  'training': (
+    'state ema optimisers mesh sharding checkpoint writers step hooks loop'
+  ),
+  'evaluation': (
+    'baselines distribution plots report trained samples loss study bench'
+  ),
+  'cli': 'arguments train sample report data bench doctor',
+}
+
+# Comparisons with a string literal outside config, cli and file formats, with
+# the reason for each.
+STRINGS = {
+  'training/loop.py': 'the name of a backend of jax',
+  'evaluation/bench.py': 'the name of a backend of jax',
+  'objectives/denoising.py': 'the one key of a batch that is no condition',
+}
+
+
+def _name(path: pathlib.Path) -> str:
+  return str(path.relative_to(PACKAGE if PACKAGE in path.parents else ROOT))
+
+
+def _tree(path: pathlib.Path) -> ast.Module:
+  return ast.parse(path.read_text(), str(path))
+
+
+def _ours(path: pathlib.Path) -> list[tuple[str, ...]]:
+  """Lists what a module imports of difjax, as (package, module, ...)."""
+  found = []
+  for node in ast.walk(_tree(path)):
+    if isinstance(node, ast.ImportFrom) and node.level == 0:
+      first = tuple((node.module or '').split('.'))
+      found += [(*first, alias.name) for alias in node.names]
+    elif isinstance(node, ast.Import):
+      found += [tuple(alias.name.split('.')) for alias in node.names]
+  return [parts[1:] for parts in found if parts[0] == 'difjax' and parts[1:]]
+
+
+def _functions(path: pathlib.Path) -> list[ast.FunctionDef]:
+  kinds = (ast.FunctionDef, ast.AsyncFunctionDef)
+  return [node for node in ast.walk(_tree(path)) if isinstance(node, kinds)]
+
+
+@pytest.mark.parametrize('path', EVERYTHING, ids=_name)
+def test_sizes(path):
+  lines = path.read_text().splitlines()
+  assert len(lines) <= 400
+  long = [
+    f'{node.name}: {node.end_lineno - node.lineno + 1}'
+    for node in _functions(path)
+    if node.end_lineno - node.lineno + 1 > 60
+  ]
+  assert not long
+
+
+@pytest.mark.parametrize(
+  'path', sorted((ROOT / 'configs').rglob('*/*.py')), ids=_name
+)
+def test_configs_fit_a_screen(path):
+  assert len(path.read_text().splitlines()) <= 45
+
+
+@pytest.mark.parametrize('path', MODULES, ids=_name)
+def test_imports_go_one_way(path):
+  package, *rest = path.relative_to(PACKAGE).parts
+  if not rest:  # difjax/__init__.py, config.py, ...
+    allowed = set(COMMON)
+  elif package in LEAVES:
+    allowed = {*COMMON, package}
+    if package == 'metrics':
+      allowed.add('networks')
+  else:
+    place = CHAIN.index(package)
+    allowed = {*COMMON, *LEAVES, *CHAIN[: place + 1]}
+    if package in ('processes', 'denoising', 'sampling'):
+      allowed -= set(LEAVES)
+  wrong = [parts for parts in _ours(path) if parts[0] not in allowed]
+  assert not wrong
+
+
+@pytest.mark.parametrize('path', MODULES, ids=_name)
+def test_files_import_only_those_before_them(path):
+  package, *rest = path.relative_to(PACKAGE).parts
+  if not rest or path.stem == '__init__':
+    return
+  order = ORDER[package].split()
+  assert path.stem in order, f'{path.stem} is not placed in ORDER'
+  before = order[: order.index(path.stem)]
+  beside = [p[1] for p in _ours(path) if p[0] == package and len(p) > 1]
+  assert not [name for name in beside if name in order and name not in before]
+
+
+def test_order_names_only_files_that_exist():
+  for package, order in ORDER.items():
+    found = {path.stem for path in (PACKAGE / package).glob('*.py')}
+    assert set(order.split()) == found - {'__init__'}, package
+
+
+@pytest.mark.parametrize('path', MODULES, ids=_name)
+def test_no_isinstance_on_our_own_classes(path):
+  ours = {
+    node.name
+    for module in MODULES
+    for node in ast.walk(_tree(module))
+    if isinstance(node, ast.ClassDef)
+  }
+  for node in ast.walk(_tree(path)):
+    if isinstance(node, ast.Call) and getattr(node.func, 'id', '') in (
+      'isinstance', 'issubclass'
+    ):  # fmt: skip
+      named = {
+        getattr(part, 'attr', getattr(part, 'id', None))
+        for part in ast.walk(node.args[1])
+      }
+      assert not named & ours, ast.unparse(node)
+
+
+def _is_text(node: ast.expr) -> bool:
+  if isinstance(node, ast.Tuple | ast.List | ast.Set):
+    return any(map(_is_text, node.elts))
+  return isinstance(node, ast.Constant) and isinstance(node.value, str)
+
+
+@pytest.mark.parametrize('path', MODULES, ids=_name)
+def test_no_switch_on_strings(path):
+  name = _name(path)
+  if name in STRINGS or name.startswith(('cli/', 'data/')) or name in (
+    'config.py', '__main__.py',
+  ):  # fmt: skip
+    return
+  for node in ast.walk(_tree(path)):
+    assert not isinstance(node, ast.Match), f'match at line {node.lineno}'
+    if isinstance(node, ast.Compare):
+      switches = [
+        op
+        for op, right in zip(node.ops, node.comparators, strict=True)
+        if isinstance(op, ast.Eq | ast.NotEq)
+        and (_is_text(right) or _is_text(node.left))
+      ]
+      assert not switches, ast.unparse(node)
+
+
+def test_listed_exceptions_are_still_needed():
+  for name in STRINGS:
+    compares = [
+      node
+      for node in ast.walk(_tree(PACKAGE / name))
+      if isinstance(node, ast.Compare)
+      and any(map(_is_text, [node.left, *node.comparators]))
+    ]
+    assert compares, f'{name} needs no exception any more'
+
+
+@pytest.mark.parametrize('path', MODULES, ids=_name)
+def test_no_mutable_state_in_modules(path):
+  """Module-level names bind no list, dict or set: that would be a registry."""
+  for node in _tree(path).body:
+    if isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(
+      node.value, ast.List | ast.Dict | ast.Set | ast.ListComp | ast.DictComp
+    ):
+      targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+      names = [ast.unparse(target) for target in targets]
+      allowed = ('__all__',) if path.name != '__main__.py' else ('_VERBS',)
+      assert names == [*allowed], f'{names} at line {node.lineno}'
+
+
+@pytest.mark.parametrize('path', MODULES, ids=_name)
+def test_public_names_are_documented_and_annotated(path):
+  tree = _tree(path)
+  assert ast.get_docstring(tree) or path.name == '__init__.py', 'no docstring'
+  scopes = [tree, *(n for n in tree.body if isinstance(n, ast.ClassDef))]
+  for scope in scopes:
+    if getattr(scope, 'name', '').startswith('_'):
+      continue
+    for node in scope.body:
+      if isinstance(node, ast.ClassDef) and not node.name.startswith('_'):
+        assert ast.get_docstring(node), node.name
+      if not isinstance(node, ast.FunctionDef) or (
+        node.name.startswith('_') and node.name != '__call__'
+      ):
+        continue
+      assert ast.get_docstring(node), f'{node.name} has no docstring'
+      arguments = [*node.args.posonlyargs, *node.args.args]
+      arguments += node.args.kwonlyargs
+      bare = [
+        argument.arg
+        for argument in arguments
+        if argument.annotation is None and argument.arg not in ('self', 'cls')
+      ]
+      assert not bare, f'{node.name} leaves {bare} without annotation'
+      assert node.returns is not None, f'{node.name} says not what it returns'
+
+
+@pytest.mark.parametrize('path', MODULES, ids=_name)
+def test_no_tensorflow_and_no_torch(path):
+  for node in ast.walk(_tree(path)):
+    if isinstance(node, ast.Import):
+      names = [alias.name for alias in node.names]
+    elif isinstance(node, ast.ImportFrom):
+      names = [node.module or '']
+    else:
+      continue
+    roots = {name.split('.')[0] for name in names}
+    assert not roots & {'tensorflow', 'torch', 'clu'}, ast.unparse(node)
+
+
+def test_configs_read_without_jax():
+  for path in (ROOT / 'configs').rglob('*.py'):
+    for node in ast.walk(_tree(path)):
+      if isinstance(node, ast.Import | ast.ImportFrom):
+        module = getattr(node, 'module', None) or node.names[0].name
+        assert module.split('.')[0] in ('ml_collections', 'configs', 'typing')
+
+
+def test_the_top_level_is_fixed():
+  listed = {
+    'difjax', 'configs', 'launch', 'tests', 'setup.cfg', 'README.md',
+    'pyproject.toml', 'LICENSE',
+  }  # fmt: skip
+  made = {'runs', 'build', 'dist', 'difjax.egg-info', 'data'}
+  found = {p.name for p in ROOT.iterdir() if not p.name.startswith('.')}
+  assert found - made <= listed
+
+
+def test_no_file_is_called_utils():
+  assert not [path for path in EVERYTHING if 'util' in path.stem]

@@ -1,0 +1,146 @@
+"""The order of every solver on every smooth process, against its paper.
+
+A new solver is one line in `DETERMINISTIC` or `STOCHASTIC`. Deterministic ones
+run on a mixture and are held against its exact map. Stochastic ones run on a
+Gaussian, where a step is affine in (x, z): x -> A x + B z + c, read off at three
+points, carries mean and variance exactly, without any sampling.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from difjax import processes, sampling
+from tests import analytic
+
+pytestmark = pytest.mark.usefixtures('x64')
+
+DETERMINISTIC = {  # (solver, order, source)
+  'euler': (sampling.Euler(), 1, 'Karras et al. 2022, section 3'),
+  'ddim': (sampling.DDIM(), 1, 'Lu et al. 2022, theorem 3.2, k = 1'),
+  'heun': (sampling.Heun(), 2, 'Karras et al. 2022, algorithm 1'),
+}
+STOCHASTIC = {  # all of weak order 1
+  'ddpm': sampling.DDIM(eta=1.0),
+  'half': sampling.DDIM(eta=0.5),
+  'euler_maruyama': sampling.EulerMaruyama(),
+  'reverse_diffusion': sampling.ReverseDiffusion(),
+}
+SIGMAS = (0.05, 10.0)  # of sigma / alpha: where the grids end, on any process
+
+
+def grid(process, n, ends=SIGMAS):
+  low, high = ends
+  return sampling.Karras(steps=n + 1, sigma_min=low, sigma_max=high)(process)
+
+
+def slope(counts, errors):
+  return -np.polyfit(np.log(counts), np.log(errors), 1)[0]
+
+
+@pytest.mark.parametrize('name', DETERMINISTIC)
+def test_order(smooth, name):
+  solver, order, _ = DETERMINISTIC[name]
+  data, counts = analytic.Mixture(), (80, 160, 320)
+  # Grids of one length, for one compilation: the last time repeats, and a
+  # step of length 0 stays where it is.
+  grids = [grid(smooth, n) for n in counts]
+  grids = jnp.stack([np.pad(g, (0, 321 - len(g)), 'edge') for g in grids])
+  start, stop = grids[0, 0], grids[0, -1]
+  y = 10 * jax.random.normal(jax.random.key(1), (16, 2))
+  x = smooth.alpha(start) * y
+
+  @jax.jit
+  def run(times):
+    return sampling.sample(
+      data.denoiser(smooth), smooth, solver, x, times, sampling.Recorded(x),
+      denoise=False,
+    )  # fmt: skip
+
+  exact = data.flow(smooth, x, start, stop)
+  ends = jax.vmap(run)(grids)
+  errors = np.max(np.abs(np.asarray(ends) - exact), axis=(1, 2))
+  assert slope(counts, errors) == pytest.approx(order, abs=0.1)
+
+
+def affine(process, solver, times):
+  """Returns A, B, c [N - 1] of the steps down a grid [N]."""
+  data = analytic.Gaussian()
+  x, z = jnp.asarray([[0.0], [1.0], [0.0]]), jnp.asarray([[0.0], [0.0], [1.0]])
+
+  @jax.jit
+  @jax.vmap
+  def step(t, s):
+    noise = sampling.Recorded(z[None, None])
+    return solver.step(data.denoiser(process), process, (), x, t, s, noise)[0]
+
+  out = np.asarray(step(times[:-1], times[1:]))[..., 0]
+  return out[:, 1] - out[:, 0], out[:, 2] - out[:, 0], out[:, 0]
+
+
+def wasserstein(process, solver, counts, ends=SIGMAS):
+  """Returns the W2 distance of a solver's law to the exact one, by count."""
+  data = analytic.Gaussian()
+  grids = [grid(process, n, ends) for n in counts]
+  steps = affine(process, solver, np.concatenate(grids))
+  distances, first = [], 0
+  for times in grids:
+    mean, variance = map(float, data.marginal(process, times[0]))
+    for i in range(first, first + len(times) - 1):
+      a, b, c = (part[i] for part in steps)
+      mean, variance = a * mean + c, a**2 * variance + b**2
+    first += len(times)
+    exact_mean, exact = map(float, data.marginal(process, times[-1]))
+    distances.append(np.hypot(mean - exact_mean, variance**0.5 - exact**0.5))
+  return np.asarray(distances)
+
+
+@pytest.mark.parametrize('name', STOCHASTIC)
+def test_weak_order(smooth, name):
+  counts = (256, 512, 1024)
+  distances = wasserstein(smooth, STOCHASTIC[name], counts)
+  assert slope(counts, distances) == pytest.approx(1, abs=0.1)
+  assert distances[-1] < 0.005
+
+
+def test_weak_error_of_ancestral_sampling():
+  # Measured elsewhere, by other code (reference/sampling_eval.md, T2): variance
+  # exploding, sigma from 80 to 0.01 on Karras's grid, data N(0.3, 0.25).
+  distances = wasserstein(
+    processes.EDM(), sampling.DDIM(eta=1.0), (128, 1024), (0.01, 80.0)
+  )
+  np.testing.assert_allclose(distances, [2.1e-2, 2.7e-3], rtol=0.03)
+
+
+def test_exponential_integrators_do_not_see_the_process(smooth):
+  # DDIM is a rule in (x / alpha, lambda): on the same log-SNR grid every
+  # process gives what EDM gives.
+  data, y = analytic.Mixture(), jax.random.normal(jax.random.key(0), (8, 2))
+  ends = []
+  for process in (processes.EDM(), smooth):
+    times = grid(process, 20)
+    end = sampling.sample(
+      data.denoiser(process), process, sampling.DDIM(),
+      10 * y * process.alpha(times[0]), times, sampling.Recorded(y),
+      denoise=False,
+    )  # fmt: skip
+    ends.append(np.asarray(end) / np.asarray(process.alpha(times[-1])))
+  np.testing.assert_allclose(ends[1], ends[0], rtol=1e-11, atol=1e-12)
+
+
+@pytest.mark.parametrize('name', DETERMINISTIC)
+def test_point_masses_are_reached_in_one_step(smooth, name):
+  # Data at one point: x_0 is known, so DDIM is exact whatever the step; Euler
+  # and Heun are where the path is straight, which it is on the line and EDM.
+  if name != 'ddim' and type(smooth).__name__ not in ('RectifiedFlow', 'EDM'):
+    pytest.skip('not straight')
+  data = analytic.Gaussian(mean=0.3, std=0.0)
+  t, s = grid(smooth, 1)
+  x = jnp.asarray([[2.0, -1.0]])
+  got, _ = DETERMINISTIC[name][0].step(
+    data.denoiser(smooth), smooth, (), x, t, s, sampling.Recorded(x)
+  )
+  np.testing.assert_allclose(got, data.flow(smooth, x, t, s), rtol=1e-12)
