@@ -196,8 +196,7 @@ def test_no_mutable_state_in_modules(path):
     ):
       targets = node.targets if isinstance(node, ast.Assign) else [node.target]
       names = [ast.unparse(target) for target in targets]
-      allowed = ('__all__',) if path.name != '__main__.py' else ('_VERBS',)
-      assert names == [*allowed], f'{names} at line {node.lineno}'
+      assert names == ['__all__'], f'{names} at line {node.lineno}'
 
 
 @pytest.mark.parametrize('path', MODULES, ids=_name)

@@ -11,6 +11,7 @@ integers and images are bytes.
 
 from __future__ import annotations
 
+import types
 from collections.abc import Iterator
 
 from difjax import errors

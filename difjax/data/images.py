@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import io
+import types
 from typing import TYPE_CHECKING
 
 import numpy as np

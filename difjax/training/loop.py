@@ -134,13 +134,7 @@ def train(trainer: Trainer, workdir: pathlib.Path) -> state.TrainState:
     CheckpointError: a checkpoint cannot be written or read.
     NonFiniteError: `max_streak` steps in a row were not finite.
   """
-  mesh = trainer.mesh.build()
-  shards = meshes.batch_shards(mesh)
-  if trainer.data.batch_size % shards:
-    raise errors.ConfigError(
-      f'config.data.batch_size = {trainer.data.batch_size} cannot be split '
-      f'over {shards} devices'
-    )
+  mesh = _mesh(trainer)
   workdir.mkdir(parents=True, exist_ok=True)
   _write_card(trainer.data, workdir)
   with contextlib.ExitStack() as stack:
@@ -180,6 +174,17 @@ def train(trainer: Trainer, workdir: pathlib.Path) -> state.TrainState:
           hook(run, done, now)
     log.flush()
     return now
+
+
+def _mesh(trainer: Trainer) -> jax.sharding.Mesh:
+  mesh = trainer.mesh.build()
+  shards = meshes.batch_shards(mesh)
+  if trainer.data.batch_size % shards:
+    raise errors.ConfigError(
+      f'config.data.batch_size = {trainer.data.batch_size} cannot be split '
+      f'over {shards} devices'
+    )
+  return mesh
 
 
 class _Log:
