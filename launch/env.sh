@@ -41,7 +41,7 @@ _make_venv() {  # a Python without ensurepip lends its own pip
 # ensure_env EXTRA...: difjax with these extras, in .venv.
 ensure_env() {
   local python extras stamp wanted
-  extras="$(printf '%s\n' "$@" ${DIFJAX_EXTRAS//,/ } | sed '/^$/d' | sort -u |
+  extras="$(printf '%s\n' "$@" $(tr , ' ' <<<"${DIFJAX_EXTRAS:-}") | sed '/^$/d' | sort -u |
     paste -sd, -)"
   stamp="$root/.venv/difjax-${extras:-base}.stamp"
   wanted="$(cat "$root/setup.cfg" "$root/pyproject.toml" | cksum)"
@@ -54,7 +54,7 @@ ensure_env() {
     _make_venv "$python" || return
   fi
   echo "installing difjax${extras:+[$extras]}, a minute or two" >&2
-  "$root/.venv/bin/python" -m pip install --quiet \
+  "$root/.venv/bin/python" -m pip install -qq \
     --disable-pip-version-check --editable "$root${extras:+[$extras]}" || return
   printf '%s\n' "$wanted" >"$stamp"
 }

@@ -1,6 +1,7 @@
 """The design's rules about the source, by reading it."""
 
 import ast
+import functools
 import pathlib
 
 import pytest
@@ -56,6 +57,7 @@ def _name(path: pathlib.Path) -> str:
   return str(path.relative_to(PACKAGE if PACKAGE in path.parents else ROOT))
 
 
+@functools.cache
 def _tree(path: pathlib.Path) -> ast.Module:
   return ast.parse(path.read_text(), str(path))
 
@@ -134,12 +136,7 @@ def test_order_names_only_files_that_exist():
 
 @pytest.mark.parametrize('path', MODULES, ids=_name)
 def test_no_isinstance_on_our_own_classes(path):
-  ours = {
-    node.name
-    for module in MODULES
-    for node in ast.walk(_tree(module))
-    if isinstance(node, ast.ClassDef)
-  }
+  ours = _classes()
   for node in ast.walk(_tree(path)):
     if isinstance(node, ast.Call) and getattr(node.func, 'id', '') in (
       'isinstance', 'issubclass'
@@ -149,6 +146,15 @@ def test_no_isinstance_on_our_own_classes(path):
         for part in ast.walk(node.args[1])
       }
       assert not named & ours, ast.unparse(node)
+
+
+@functools.cache
+def _classes() -> frozenset[str]:
+  walks = (ast.walk(_tree(module)) for module in MODULES)
+  return frozenset(
+    node.name for walk in walks for node in walk
+    if isinstance(node, ast.ClassDef)
+  )  # fmt: skip
 
 
 def _is_text(node: ast.expr) -> bool:

@@ -16,6 +16,7 @@ CONFIGS = sorted(
 )
 SHAPES = {  # of an image, and classes: the data themselves are not at hand
   'quickstart.py': ((8, 8, 1), 10),
+  'folder.py': ((32, 32, 3), 0),
   'cifar10': ((32, 32, 3), 0),
   'fashion_mnist': ((28, 28, 1), 10),
   'imagenet64': ((64, 64, 3), 1_000),
@@ -30,7 +31,10 @@ def _probe(path):
 
 
 def _header(path, key):
-  return re.search(rf'^{key} +(.+)$', path.read_text(), re.MULTILINE)[1]
+  """Returns a field of a config's header, which may go on, indented."""
+  field = rf'^{key} +((?:.+\n)(?: {{11}}.+\n)*)'
+  found = re.search(field, path.read_text(), re.MULTILINE)
+  return ' '.join(found[1].removesuffix('"""\n').split())
 
 
 @pytest.mark.parametrize('path', CONFIGS, ids=lambda p: p.stem)
@@ -65,6 +69,18 @@ def test_a_saved_config_needs_no_trust(path, tmp_path):
   config.save(arguments.config_file(str(path)), tmp_path / 'config.json')
   saved = config.load(tmp_path / 'config.json')
   config.build(saved, trusted=False)
+
+
+def test_the_table_of_recipes_is_that_of_the_headers():
+  folder = ROOT / 'configs'
+  rows = [
+    f'| [{name}]({name}) | {_header(path, "Paper")} | '
+    f'{_header(path, "Parameters")} | {_header(path, "Cost")} |'
+    for path in CONFIGS
+    for name in [path.relative_to(folder)]
+  ]
+  table = (folder / 'README.md').read_text().split('|---|---|---|---|\n')[1]
+  assert table.splitlines() == rows
 
 
 def test_the_published_count():

@@ -57,6 +57,7 @@ class Trainer:
     log_every: steps between two rows of metrics, which are means over them.
     max_streak: so many non-finite steps in a row end the run.
     tensorboard: whether event files are written beside `metrics.jsonl`.
+    wandb: a project of Weights & Biases to log to; None: none.
   """
 
   objective: base.Objective
@@ -74,6 +75,7 @@ class Trainer:
   log_every: int = 50
   max_streak: int = 10
   tensorboard: bool = True
+  wandb: str | None = None
 
 
 def compiled(
@@ -197,26 +199,36 @@ class _Log:
     self._outputs = outputs
     self._rows: list[Metrics] = []
     self._due: tuple[int, list[Metrics], dict[str, float]] | None = None
-    self._since = time.monotonic()
+    self._since: float | None = None
+    self._timed = 0
     self.waited = 0.0
 
   def push(self, done: int, metrics: Metrics) -> None:
     """Takes the metrics of a step that was dispatched, not yet done."""
     self._write()  # the row before this step: its numbers are there by now
     self._rows.append(metrics)
+    if self._since is None:  # the first step compiles: that is not its speed
+      self._since, self.waited = time.monotonic(), 0.0
+    else:
+      self._timed += 1
     if done % self._trainer.log_every == 0 or done == self._trainer.steps:
-      now, n = time.monotonic(), len(self._rows)
-      speed = n * self._trainer.data.batch_size / (now - self._since)
-      perf = {
-        'perf/images_per_s': speed,
-        'perf/data_wait_ms': 1e3 * self.waited / n,
-      }
-      self._due = (done, self._rows, perf)
-      self._rows, self._since, self.waited = [], now, 0.0
+      self._due = (done, self._rows, self._speed())
+      self._rows = []
 
   def flush(self) -> None:
     """Writes the row that is due, waiting for it."""
     self._write()
+
+  def _speed(self) -> dict[str, float]:
+    now, n = time.monotonic(), max(self._timed, 1)
+    seconds = max(now - self._since, 1e-9) / n
+    waited, self.waited = self.waited / n, 0.0
+    self._since, self._timed = now, 0
+    return {
+      'perf/images_per_s': self._trainer.data.batch_size / seconds,
+      'perf/steps_per_s': 1 / seconds,
+      'perf/data_wait_ms': 1e3 * waited,
+    }
 
   def _write(self) -> None:
     if self._due is None:
@@ -305,6 +317,8 @@ def _writers(
   ]
   if trainer.tensorboard:
     outputs.append(writers.TensorBoard(workdir, first))
+  if trainer.wandb:
+    outputs.append(writers.WandB(workdir, first, trainer.wandb))
   return tuple(outputs)
 
 

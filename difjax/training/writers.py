@@ -1,4 +1,4 @@
-"""Where metrics go: a JSON-lines file, TensorBoard, the console.
+"""Where metrics go: a JSON-lines file, TensorBoard, W&B, the console.
 
 Only process 0 writes. A run that resumes at step n drops what was written after
 n, so that every step appears once.
@@ -11,11 +11,14 @@ import json
 import pathlib
 import sys
 import time
+import uuid
 from collections.abc import Mapping
 from typing import IO, Protocol
 
 import numpy as np
 import tqdm
+
+from difjax import errors
 
 Scalars = Mapping[str, float]
 
@@ -94,6 +97,38 @@ class TensorBoard:
     self._writer.close()
 
 
+class WandB:
+  """Weights & Biases; the run's id is kept in the work directory."""
+
+  def __init__(self, workdir: pathlib.Path, step: int, project: str) -> None:
+    try:
+      import wandb
+    except ImportError:
+      raise errors.ConfigError(
+        'config.wandb needs the package wandb: pip install difjax[wandb]'
+      ) from None
+    file = workdir / 'wandb_id'
+    if not file.exists():
+      file.write_text(uuid.uuid4().hex[:12])
+    del step  # the service drops rows of steps that it has
+    self._image = wandb.Image
+    self._run = wandb.init(
+      project=project, id=file.read_text(), dir=str(workdir), resume='allow'
+    )
+
+  def scalars(self, step: int, values: Scalars) -> None:
+    """Writes numbers."""
+    self._run.log(dict(values), step=step)
+
+  def image(self, step: int, name: str, image: np.ndarray) -> None:
+    """Writes a picture."""
+    self._run.log({name: self._image(image)}, step=step)
+
+  def close(self) -> None:
+    """Ends the run's session."""
+    self._run.finish()
+
+
 @dataclasses.dataclass(kw_only=True)
 class Console:
   """A progress bar on a terminal, a line now and then elsewhere.
@@ -111,8 +146,7 @@ class Console:
   stream: IO[str] = dataclasses.field(default_factory=lambda: sys.stderr)
 
   def __post_init__(self) -> None:
-    self._start = (self.step, time.monotonic())
-    self._last = self._start[1]
+    self._last = time.monotonic()
     self._bar = (
       tqdm.tqdm(
         total=self.total, initial=self.step, file=self.stream,
@@ -132,8 +166,7 @@ class Console:
       return
     now = time.monotonic()
     if now - self._last >= self.seconds or step >= self.total:
-      first, began = self._start
-      left = (self.total - step) * (now - began) / max(step - first, 1)
+      left = (self.total - step) / values['perf/steps_per_s']
       eta = tqdm.tqdm.format_interval(left)
       print(
         f'step {step:,}/{self.total:,}  {shown}  ETA {eta}',

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from difjax import denoising, processes, sampling
-from difjax.sampling import solver
 from tests import analytic
+from tests.sampling import affine
 
 pytestmark = pytest.mark.usefixtures('x64')
 EDM = processes.EDM()
-
-
-def with_score(score):
-  return lambda x, t: denoising.Prediction(x, -EDM.sigma(t) * score(x))
 
 
 def recorded(*slots):
@@ -101,62 +95,17 @@ def test_small_steps_leave_the_marginal():
   assert abs(x.var() / variance - 1.0025) < 4 * np.sqrt(2 / x.size)
 
 
-@dataclasses.dataclass(frozen=True)
-class FixedStep(solver.Memoryless):
-  """Langevin with a step that does not depend on norms: affine in (x, z)."""
-
-  size: float = 0.05
-  evaluations: int = 1
-
-  def step(self, denoiser, process, state, x, t, s, noise):
-    score = denoising.score(denoiser(x, t), process, t)
-    e = self.size * process.sigma(t) ** 2
-    return x + e * score + jnp.sqrt(2 * e) * noise.normal(1, x), state
-
-
-def affine(rule, process, t, s):
-  """Returns (A, B, c) of x -> A x + B z + c, z the draws of two slots."""
-  data = analytic.Gaussian()
-  x = jnp.asarray([[0.0], [1.0], [0.0], [0.0]])
-  z = np.zeros((1, 2, 4, 1))
-  z[0, 0, 2] = z[0, 1, 3] = 1
-  out, _ = rule.step(
-    data.denoiser(process), process, rule.init(x), x, jnp.asarray(t),
-    jnp.asarray(s), sampling.Recorded(z),
-  )  # fmt: skip
-  zero, one, *noise = np.asarray(out)[:, 0]
-  return one - zero, np.asarray(noise) - zero, zero
-
-
 def test_predictor_corrector_is_the_corrector_then_the_predictor(smooth):
-  predictor, corrector = sampling.ReverseDiffusion(), FixedStep()
-  t, s = np.asarray(smooth.time_of_logsnr(np.asarray([-1.0, -0.8])))
+  predictor, corrector = sampling.ReverseDiffusion(), affine.Relaxation()
   both = sampling.PredictorCorrector(predictor=predictor, corrector=corrector)
-  a, b, c = affine(both, smooth, t, s)
-  a_c, b_c, c_c = affine(corrector, smooth, t, s)
-  a_p, b_p, c_p = affine(predictor, smooth, t, s)
+  t, s = np.asarray(smooth.time_of_logsnr(np.asarray([[-1.0], [-0.8]])))
+  a_c, b_c, c_c = affine.maps(smooth, corrector, t, s)
+  a_p, b_p, c_p = affine.maps(smooth, predictor, t, s)
+  a, b, c = affine.maps(smooth, both, t, s)
   np.testing.assert_allclose(a, a_p * a_c, rtol=1e-12)
   np.testing.assert_allclose(c, a_p * c_c + c_p, rtol=1e-10, atol=1e-14)
   np.testing.assert_allclose(b, b_p + a_p * b_c, rtol=1e-10, atol=1e-14)
   assert np.all(b != 0)  # each draws its own noise
-
-
-def test_predictor_corrector_keeps_the_weak_order(smooth):
-  # The corrector moves towards the marginal at t; with steps e ~ h the pair is
-  # of weak order 1 as the predictor is. Moments are propagated exactly.
-  data, counts, distances = analytic.Gaussian(), (100, 200), []
-  for n in counts:
-    rule = sampling.PredictorCorrector(
-      predictor=sampling.ReverseDiffusion(), corrector=FixedStep(10 / n)
-    )
-    grid = sampling.Karras(steps=n + 1, sigma_min=0.05, sigma_max=10.0)(smooth)
-    maps = jax.jit(jax.vmap(lambda t, s: moments(rule, smooth, t, s)))
-    mean, variance = map(float, data.marginal(smooth, grid[0]))
-    for a, b2, c in zip(*map(np.asarray, maps(grid[:-1], grid[1:])), strict=True):
-      mean, variance = a * mean + c, a**2 * variance + b2
-    exact_mean, exact = map(float, data.marginal(smooth, grid[-1]))
-    distances.append(np.hypot(mean - exact_mean, variance**0.5 - exact**0.5))
-  assert np.log2(distances[0] / distances[1]) == pytest.approx(1, abs=0.1)
 
 
 def test_evaluations_add_up():

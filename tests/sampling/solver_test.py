@@ -2,8 +2,7 @@
 
 A new solver is one line in `DETERMINISTIC` or `STOCHASTIC`. Deterministic ones
 run on a mixture and are held against its exact map. Stochastic ones run on a
-Gaussian, where a step is affine in (x, z): x -> A x + B z + c, read off at three
-points, carries mean and variance exactly, without any sampling.
+Gaussian, where their law is propagated exactly, without any sampling.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ import pytest
 
 from difjax import processes, sampling
 from tests import analytic
+from tests.sampling import affine
 
 pytestmark = pytest.mark.usefixtures('x64')
 
@@ -28,6 +28,9 @@ STOCHASTIC = {  # all of weak order 1
   'half': sampling.DDIM(eta=0.5),
   'euler_maruyama': sampling.EulerMaruyama(),
   'reverse_diffusion': sampling.ReverseDiffusion(),
+  'predictor_corrector': sampling.PredictorCorrector(
+    predictor=sampling.ReverseDiffusion(), corrector=affine.Relaxation()
+  ),
 }
 SIGMAS = (0.05, 10.0)  # of sigma / alpha: where the grids end, on any process
 
@@ -66,42 +69,11 @@ def test_order(smooth, name):
   assert slope(counts, errors) == pytest.approx(order, abs=0.1)
 
 
-def affine(process, solver, times):
-  """Returns A, B, c [N - 1] of the steps down a grid [N]."""
-  data = analytic.Gaussian()
-  x, z = jnp.asarray([[0.0], [1.0], [0.0]]), jnp.asarray([[0.0], [0.0], [1.0]])
-
-  @jax.jit
-  @jax.vmap
-  def step(t, s):
-    noise = sampling.Recorded(z[None, None])
-    return solver.step(data.denoiser(process), process, (), x, t, s, noise)[0]
-
-  out = np.asarray(step(times[:-1], times[1:]))[..., 0]
-  return out[:, 1] - out[:, 0], out[:, 2] - out[:, 0], out[:, 0]
-
-
-def wasserstein(process, solver, counts, ends=SIGMAS):
-  """Returns the W2 distance of a solver's law to the exact one, by count."""
-  data = analytic.Gaussian()
-  grids = [grid(process, n, ends) for n in counts]
-  steps = affine(process, solver, np.concatenate(grids))
-  distances, first = [], 0
-  for times in grids:
-    mean, variance = map(float, data.marginal(process, times[0]))
-    for i in range(first, first + len(times) - 1):
-      a, b, c = (part[i] for part in steps)
-      mean, variance = a * mean + c, a**2 * variance + b**2
-    first += len(times)
-    exact_mean, exact = map(float, data.marginal(process, times[-1]))
-    distances.append(np.hypot(mean - exact_mean, variance**0.5 - exact**0.5))
-  return np.asarray(distances)
-
-
 @pytest.mark.parametrize('name', STOCHASTIC)
 def test_weak_order(smooth, name):
   counts = (256, 512, 1024)
-  distances = wasserstein(smooth, STOCHASTIC[name], counts)
+  grids = [grid(smooth, n) for n in counts]
+  distances = affine.distances(smooth, STOCHASTIC[name], grids)
   assert slope(counts, distances) == pytest.approx(1, abs=0.1)
   assert distances[-1] < 0.005
 
@@ -109,9 +81,9 @@ def test_weak_order(smooth, name):
 def test_weak_error_of_ancestral_sampling():
   # Measured elsewhere, by other code (reference/sampling_eval.md, T2): variance
   # exploding, sigma from 80 to 0.01 on Karras's grid, data N(0.3, 0.25).
-  distances = wasserstein(
-    processes.EDM(), sampling.DDIM(eta=1.0), (128, 1024), (0.01, 80.0)
-  )
+  edm = processes.EDM()
+  grids = [grid(edm, n, (0.01, 80.0)) for n in (128, 1024)]
+  distances = affine.distances(edm, sampling.DDIM(eta=1.0), grids)
   np.testing.assert_allclose(distances, [2.1e-2, 2.7e-3], rtol=0.03)
 
 
