@@ -21,19 +21,20 @@ def get_config() -> config_dict.ConfigDict:
     num_classes=10, remat=True,
   )  # fmt: skip
   config = config_dict.ConfigDict()
-  config.steps = config_dict.FieldReference(4_000)
-  config.objective = parts.edm(network, data_std=DATA_STD)
+  config.steps = config_dict.FieldReference(2_500)
+  config.objective = parts.edm(network, data_std=DATA_STD, mean=-0.6)
   config.objective.label_dropout = 0.1
   config.data = dict(
     type='data.Pipeline',
     source=dict(type='data.Digits', split='train'),
-    batch_size=128,
+    batch_size=64,
     threads=1,
   )
   config.optimiser = parts.adam(
     parts.warmup_cosine(2e-3, 100, steps=config.get_ref('steps'))
   )
   config.ema = dict(main=dict(type='training.WarmedUpEMA', rate=0.999))
+  config.log_every = 10
   config.sampler = parts.heun(steps=18)
   config.hooks = parts.sample_grids(config.sampler, every=1_000)
   config.report = parts.study(

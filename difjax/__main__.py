@@ -6,13 +6,16 @@ asked for is imported.
 
 from __future__ import annotations
 
+import errno
 import importlib
+import logging
 import os
 import sys
 import types
 
 from difjax import errors
 
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _VERBS = types.MappingProxyType({
   'train': 'train a model from a config',
   'sample': 'write images of a trained model as PNG files and .npz',
@@ -44,19 +47,41 @@ def main(argv: list[str] | None = None) -> int:
       raise errors.ConfigError(
         f'there is no verb {verb!r}; there are: {", ".join(_VERBS)}'
       )
+    if not debug:
+      _hush()
     module = importlib.import_module(f'difjax.cli.{verb}')
     return module.main([flag for flag in rest if flag != '--debug']) or 0
   except errors.DifjaxError as error:
     if debug:
       raise
-    print(f'difjax {verb}: {error}', file=sys.stderr)
-    return error.exit_code
+    return _report(verb, error, error.exit_code)
   except KeyboardInterrupt:
     print(f'difjax {verb}: interrupted', file=sys.stderr)
     return 130
   except BrokenPipeError:  # `difjax ... | head`
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
+  except OSError as error:  # a path that is off, or a full disk
+    if debug:
+      raise
+    kind = errors.ConfigError
+    if error.errno in _FULL:
+      kind = errors.CheckpointError
+    return _report(verb, error, kind.exit_code)
+
+
+def _hush() -> None:
+  """Keeps libraries from logging pages about what is said in one line."""
+  from absl import logging as absl_logging
+
+  absl_logging.set_verbosity(absl_logging.FATAL)
+  logging.getLogger('asyncio').setLevel(logging.CRITICAL)
+
+
+def _report(verb: str, error: Exception, code: int) -> int:
+  line = ' '.join(str(error).splitlines())
+  print(f'difjax {verb}: {line}', file=sys.stderr)
+  return code
 
 
 def _usage() -> str:

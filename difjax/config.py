@@ -143,7 +143,7 @@ def resolve(
     )
   try:
     return _import(name)
-  except (ImportError, AttributeError, ValueError) as error:
+  except (ImportError, AttributeError, TypeError, ValueError) as error:
     raise errors.ConfigError(
       f'{path}: there is no {name!r} ({error})'
     ) from None
@@ -152,7 +152,9 @@ def resolve(
 def save(spec: Any, file: pathlib.Path) -> None:
   """Writes a config as JSON."""
   data = spec.to_dict() if hasattr(spec, 'to_dict') else spec
-  file.write_text(json.dumps(data, indent=2, sort_keys=True) + '\n')
+  partial = file.with_suffix('.partial')  # a full disk must not lose the old
+  partial.write_text(json.dumps(data, indent=2, sort_keys=True) + '\n')
+  partial.replace(file)
 
 
 def load(file: pathlib.Path) -> dict[str, Any]:
@@ -184,8 +186,13 @@ def differences(old: Any, new: Any, path: str = 'config') -> list[str]:
         old.get(key, '(absent)'), new.get(key, '(absent)'), f'{path}.{key}'
       )
     ]
-  listed = lambda value: list(value) if isinstance(value, tuple) else value
-  return [] if listed(old) == listed(new) else [f'{path}: {old!r} -> {new!r}']
+  same = _listed(old) == _listed(new)
+  return [] if same else [f'{path}: {old!r} -> {new!r}']
+
+
+def _listed(value: Any) -> Any:
+  sequence = isinstance(value, list | tuple)
+  return [_listed(item) for item in value] if sequence else value
 
 
 def _ordered(
@@ -290,8 +297,9 @@ def _spelled(hint: Any) -> str:
 
 
 def _suggest(word: str, known: tuple[str, ...]) -> str:
-  close = difflib.get_close_matches(word, known, n=1)
+  folded = {name.lower(): name for name in known}
+  close = difflib.get_close_matches(word.lower(), folded, n=1)
   if close:
-    return f'; did you mean {close[0]!r}?'
+    return f'; did you mean {folded[close[0]]!r}?'
   shown = [name for name in known if name not in ('parent', 'name', 'self')]
   return f'; there are: {", ".join(shown)}' if shown else ''

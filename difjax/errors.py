@@ -10,7 +10,7 @@ the class.
 | 2    | ConfigError      | the config, a flag or the work directory is off |
 | 3    | NonFiniteError   | training left the finite numbers                |
 | 4    | DataError        | data are missing, malformed or changed          |
-| 5    | CheckpointError  | a checkpoint cannot be written or read          |
+| 5    | CheckpointError  | a checkpoint cannot be written or read; no room |
 | 42   | RetryError       | stopped, saved, and good to start again         |
 """
 

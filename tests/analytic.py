@@ -54,7 +54,7 @@ class Gaussian:
 
   def logp(self, process, x, t):
     """Returns the exact log-density [B] of x [B, ...] at t."""
-    mean, variance = self.marginal(process, t)
+    mean, variance = (base.expand(v, x) for v in self.marginal(process, t))
     each = (x - mean) ** 2 / variance + jnp.log(2 * jnp.pi * variance)
     return -0.5 * jnp.sum(each, axis=tuple(range(1, x.ndim)))
 

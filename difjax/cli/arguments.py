@@ -81,11 +81,17 @@ def config_file(path: str) -> config_dict.ConfigDict:
       sys.path.insert(0, str(root))
   spec = importlib.util.spec_from_file_location('difjax_config', file)
   module = importlib.util.module_from_spec(spec)
+  sys.modules[spec.name] = module  # where dataclasses look annotations up
   try:
     spec.loader.exec_module(module)
     config = module.get_config()
   except Exception as error:
     kind = type(error).__name__
     raise errors.ConfigError(f'{path} fails: {kind}: {error}') from error
+  if not isinstance(config, config_dict.ConfigDict):
+    kind = type(config).__name__
+    raise errors.ConfigError(
+      f'{path}: get_config returns a {kind}, not a ConfigDict'
+    )
   config.unlock()
   return config

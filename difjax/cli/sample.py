@@ -37,7 +37,7 @@ def _define(values: flags.FlagValues) -> None:
   for name, default in (('num', 64), ('seed', 0), ('first', 0), ('block', 64)):
     least = 0 if name in ('seed', 'first') else 1
     flags.DEFINE_integer(
-      name, default, '', lower_bound=least, flag_values=values
+      name, default, '', least, 2**31 - 1, flag_values=values
     )
   flags.DEFINE_string('ema', 'main', '', flag_values=values)
   for name in ('labels', 'trust'):

@@ -70,7 +70,9 @@ def _check_same_run(spec: dict[str, Any], workdir: pathlib.Path) -> None:
     return
   fixed = lambda data: {k: v for k, v in data.items() if k not in _FREE}
   changed = configs.differences(fixed(configs.load(saved)), fixed(spec))
-  if changed:
+  begun = [*(workdir / 'checkpoints').glob('[0-9]*')]
+  begun += [f for f in workdir.glob('metrics.jsonl') if f.stat().st_size]
+  if changed and begun:  # a start that failed at once has nothing to lose
     raise errors.ConfigError(
       f'{workdir} holds a run of another config ({"; ".join(changed[:3])}): '
       'use another --workdir'

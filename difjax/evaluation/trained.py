@@ -59,8 +59,10 @@ def load(
     ConfigError: there is no run, or no such average.
     CheckpointError: there is no checkpoint that can be read.
   """
-  config = configs.load(workdir / CONFIG)
-  card = configs.load(workdir / 'data.json')
+  config = _complete(workdir / CONFIG, 'objective')
+  card = _complete(
+    workdir / 'data.json', 'shape', 'num_classes', 'class_names'
+  )
   if ema and ema not in config.get('ema', {}):
     known = ', '.join(sorted(config.get('ema', {}))) or 'none'
     raise errors.ConfigError(f'{workdir} keeps no average {ema!r}, but {known}')
@@ -92,3 +94,12 @@ def load(
     step=meta['step'],
     config=config,
   )
+
+
+def _complete(file: pathlib.Path, *keys: str) -> dict[str, Any]:
+  """Reads a JSON file that must have some keys."""
+  data = configs.load(file)
+  for key in keys:
+    if key not in data:
+      raise errors.ConfigError(f'{file} has no {key!r}: is it of another kind?')
+  return data

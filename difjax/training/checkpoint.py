@@ -1,12 +1,14 @@
 """Checkpoints: orbax, with the checks that it leaves to others.
 
 Orbax writes asynchronously and commits by a rename, but it restores a flipped
-bit without a word and knows no fallback. So each committed step gets a manifest
-of its files' sha256, and `restore` walks from the newest step to the oldest: a
-step that does not verify is set aside as `STEP.corrupt` by name, never lost.
+bit without a word, casts to another type as silently, and knows no fallback. So
+each committed step gets a manifest of its files' sha256, and `restore` walks
+from the newest step to the oldest: a step that does not verify is set aside as
+`STEP.corrupt` by name, never lost. A step that verifies but holds other arrays
+than this model's is refused by the path, type and shape of the first of them.
 
-Every part of the state is an item of its own: `params` and `ema` can be read
-without the optimiser's moments.
+Every part of the state is an item of its own: `params` and each average can be
+read without the rest.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import logging
 import pathlib
 from collections.abc import Callable
 from concurrent import futures
@@ -21,13 +24,14 @@ from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
-from absl import logging
 
-from difjax import errors
+from difjax import errors, pytree
 from difjax.training import state as states
 from difjax.typing import PyTree
 
+_LOG = logging.getLogger(__name__)
 _MANIFEST = 'difjax_manifest.json'
+_AVERAGE = 'ema.'  # and its name: the item of an average
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -80,8 +84,11 @@ class Checkpointer:
       CheckpointError: this or an earlier save could not be written.
     """
     step = int(meta['step'])
-    parts = {k: ocp.args.StandardSave(v) for k, v in _split(state).items()}
-    args = ocp.args.Composite(**parts, meta=ocp.args.JsonSave(meta))
+    items = _split(state)
+    parts = {k: ocp.args.StandardSave(v) for k, v in items.items()}
+    jsons = {'meta': meta, 'schema': _schema(items)}
+    parts |= {k: ocp.args.JsonSave(v) for k, v in jsons.items()}
+    args = ocp.args.Composite(**parts)
     self._guard(lambda: self._manager.save(step, args=args))
     committed = [s for s in self.steps() if s != step]
     self._sealing += [self._sealer.submit(self._seal, s) for s in committed]
@@ -104,8 +111,9 @@ class Checkpointer:
     if found is None:
       return None
     parts, meta = found
-    rest = parts.pop('rest')
-    return states.TrainState(**parts, **rest), meta
+    ema = {name: parts[_AVERAGE + name] for name in abstract.ema}
+    state = states.TrainState(params=parts['params'], ema=ema, **parts['rest'])
+    return state, meta
 
   def restore_ema(
     self, name: str, abstract: PyTree
@@ -119,14 +127,14 @@ class Checkpointer:
     Raises:
       CheckpointError: there is no such step or average.
     """
-    item = {'ema': {name: abstract}} if name else {'params': abstract}
-    found = self._newest(item)
+    item = _AVERAGE + name if name else 'params'
+    found = self._newest({item: abstract})
     if found is None:
       raise errors.CheckpointError(
         f'{self._directory} holds no checkpoint: train first'
       )
     parts, meta = found
-    return (parts['ema'][name] if name else parts['params']), meta
+    return parts[item], meta
 
   def close(self) -> None:
     """Waits for what is being written.
@@ -141,7 +149,7 @@ class Checkpointer:
         task.result()
     finally:
       self._sealer.shutdown()
-      self._manager.close()
+      self._guard(self._manager.close)
 
   def _guard(self, action: Callable[[], object]) -> None:
     """Runs an action of orbax; its pages of errors become one line."""
@@ -159,36 +167,44 @@ class Checkpointer:
   def _newest(
     self, items: dict[str, PyTree]
   ) -> tuple[dict[str, PyTree], dict[str, Any]] | None:
-    steps = self.steps()
-    wanted = {k: ocp.args.StandardRestore(v) for k, v in items.items()}
-    args = ocp.args.Composite(**wanted, meta=ocp.args.JsonRestore())
-    for step in reversed(steps):
+    for step in reversed(self.steps()):
       fault = self._fault(step)
       if fault is None:
         try:
-          parts = dict(self._manager.restore(step, args=args).items())
-        except ValueError as error:  # another tree or shape: not corruption
-          raise errors.CheckpointError(
-            f'checkpoint {step} in {self._directory} does not fit this model: '
-            f'{str(error).splitlines()[0][:200]}'
-          ) from error
-        except Exception as error:
+          return self._read(step, items)
+        except errors.CheckpointError:  # another model: not corruption
+          raise
+        except Exception as error:  # orbax and tensorstore raise bare classes
           fault = str(error).splitlines()[0][:200]
-        else:
-          return parts, parts.pop('meta')
       self._set_aside(step, fault)
-    if steps:
+    if lost := sorted(path.name for path in self._directory.glob('*.corrupt*')):
       raise errors.CheckpointError(
-        f'none of the checkpoints {steps} in {self._directory} can be read; '
-        'they were set aside as *.corrupt'
+        f'no checkpoint in {self._directory} can be read, and {lost} were set '
+        'aside: mend them, or delete them to start again'
       )
     return None
 
+  def _read(
+    self, step: int, items: dict[str, PyTree]
+  ) -> tuple[dict[str, PyTree], dict[str, Any]]:
+    args = {k: ocp.args.JsonRestore() for k in ('meta', 'schema')}
+    found = self._manager.restore(step, args=ocp.args.Composite(**args))
+    misfit = _misfit(found['schema'], _schema(items))
+    if misfit:
+      raise errors.CheckpointError(
+        f'checkpoint {step} in {self._directory} does not fit this model: '
+        f'{misfit}'
+      )
+    args = {k: ocp.args.StandardRestore(v) for k, v in items.items()}
+    parts = self._manager.restore(step, args=ocp.args.Composite(**args))
+    return dict(parts.items()), found['meta']
+
   def _set_aside(self, step: int, fault: str) -> None:
-    source = self._directory / str(step)
-    source.rename(self._directory / f'{step}.corrupt')
+    earlier = len(list(self._directory.glob(f'{step}.corrupt*')))
+    name = f'{step}.corrupt' + (f'.{earlier}' if earlier else '')
+    (self._directory / str(step)).rename(self._directory / name)
     self._manager.reload()
-    logging.error('checkpoint %d set aside: %s', step, fault)
+    _LOG.error('checkpoint %d set aside: %s', step, fault)
 
   def _seal(self, step: int) -> None:
     folder = self._directory / str(step)
@@ -198,7 +214,7 @@ class Checkpointer:
       digests = {
         str(file.relative_to(folder)): _sha256(file)
         for file in sorted(folder.rglob('*'))
-        if file.is_file()
+        if file.is_file() and not file.name.startswith(_MANIFEST)
       }
       partial = folder / f'{_MANIFEST}.partial'
       partial.write_text(json.dumps(digests, indent=1))
@@ -212,7 +228,11 @@ class Checkpointer:
     manifest = folder / _MANIFEST
     if not manifest.exists():  # stopped between the commit and the seal
       return None
-    for name, digest in json.loads(manifest.read_text()).items():
+    try:
+      digests = json.loads(manifest.read_text())
+    except ValueError:
+      return f'{_MANIFEST} is no JSON'
+    for name, digest in digests.items():
       file = folder / name
       if not file.exists():
         return f'{name} is missing'
@@ -223,8 +243,31 @@ class Checkpointer:
 
 def _split(state: states.TrainState) -> dict[str, PyTree]:
   fields = {f.name: getattr(state, f.name) for f in dataclasses.fields(state)}
-  params, ema = fields.pop('params'), fields.pop('ema')
-  return {'params': params, 'ema': ema, 'rest': fields}
+  params, averages = fields.pop('params'), fields.pop('ema')
+  ema = {_AVERAGE + name: tree for name, tree in averages.items()}
+  return {'params': params, **ema, 'rest': fields}
+
+
+def _schema(items: dict[str, PyTree]) -> dict[str, dict[str, str]]:
+  """Lists type and shape of every array by its path, for every item."""
+  spell = lambda leaf: f'{leaf.dtype}{list(leaf.shape)}'
+  return {
+    item: {path: spell(leaf) for path, leaf in pytree.named_leaves(tree)}
+    for item, tree in items.items()
+  }
+
+
+def _misfit(
+  saved: dict[str, dict[str, str]], wanted: dict[str, dict[str, str]]
+) -> str | None:
+  """Says where the wanted items differ from the saved ones, None if nowhere."""
+  for item, here in wanted.items():
+    there = saved.get(item, {})
+    for path in sorted({*there, *here}):
+      old, new = there.get(path, 'absent'), here.get(path, 'absent')
+      if old != new:
+        return f'{item}/{path} is {old} there and {new} here'
+  return None
 
 
 def _sha256(file: pathlib.Path) -> str:

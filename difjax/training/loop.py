@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import pathlib
 import time
 from collections.abc import Iterator, Mapping
@@ -21,7 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from difjax import errors
+from difjax import config, errors
 from difjax.data import device
 from difjax.data import pipeline as pipelines
 from difjax.objectives import base
@@ -81,11 +80,19 @@ class Trainer:
 def compiled(
   trainer: Trainer, mesh: jax.sharding.Mesh
 ) -> tuple[step.Step, state.TrainState]:
-  """Compiles nothing yet: returns the jitted step and the abstract state."""
+  """Compiles nothing yet: returns the jitted step and the abstract state.
+
+  Raises:
+    ConfigError: the network does not fit the data, or the rules the network.
+  """
   transformation = trainer.optimiser.transformation()
   probe = trainer.data.rows(0, np.arange(1))
 
-  abstract = jax.eval_shape(lambda: initial(trainer, probe))
+  try:
+    abstract = jax.eval_shape(lambda: initial(trainer, probe))
+  except ValueError as error:  # the network says what does not fit the data
+    reason = str(error).splitlines()[0]
+    raise errors.ConfigError(f'config.objective: {reason}') from error
   placed = sharding.shardings(abstract, trainer.rules, mesh)
   abstract = jax.tree.map(
     lambda leaf, place: jax.ShapeDtypeStruct(
@@ -179,7 +186,10 @@ def train(trainer: Trainer, workdir: pathlib.Path) -> state.TrainState:
 
 
 def _mesh(trainer: Trainer) -> jax.sharding.Mesh:
-  mesh = trainer.mesh.build()
+  try:
+    mesh = trainer.mesh.build()
+  except ValueError as error:
+    raise errors.ConfigError(f'config.mesh: {error}') from error
   shards = meshes.batch_shards(mesh)
   if trainer.data.batch_size % shards:
     raise errors.ConfigError(
@@ -199,28 +209,28 @@ class _Log:
     self._outputs = outputs
     self._rows: list[Metrics] = []
     self._due: tuple[int, list[Metrics], dict[str, float]] | None = None
-    self._since: float | None = None
-    self._timed = 0
+    self._since, self._timed = time.monotonic(), 0
+    self._first = True
     self.waited = 0.0
 
   def push(self, done: int, metrics: Metrics) -> None:
     """Takes the metrics of a step that was dispatched, not yet done."""
     self._write()  # the row before this step: its numbers are there by now
     self._rows.append(metrics)
-    if self._since is None:  # the first step compiles: that is not its speed
-      self._since, self.waited = time.monotonic(), 0.0
-    else:
-      self._timed += 1
+    self._timed += 1
     if done % self._trainer.log_every == 0 or done == self._trainer.steps:
       self._due = (done, self._rows, self._speed())
       self._rows = []
+    elif self._first:  # it compiles: where others follow, they are timed alone
+      self._since, self._timed, self.waited = time.monotonic(), 0, 0.0
+    self._first = False
 
   def flush(self) -> None:
     """Writes the row that is due, waiting for it."""
     self._write()
 
   def _speed(self) -> dict[str, float]:
-    now, n = time.monotonic(), max(self._timed, 1)
+    now, n = time.monotonic(), self._timed
     seconds = max(now - self._since, 1e-9) / n
     waited, self.waited = self.waited / n, 0.0
     self._since, self._timed = now, 0
@@ -333,4 +343,4 @@ def _write_card(data: pipelines.Pipeline, workdir: pathlib.Path) -> None:
     'fingerprint': source.fingerprint(),
   }
   if not jax.process_index():
-    (workdir / 'data.json').write_text(json.dumps(card, indent=2) + '\n')
+    config.save(card, workdir / 'data.json')

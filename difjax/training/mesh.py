@@ -44,8 +44,9 @@ class Mesh:
     devices = jax.devices() if devices is None else devices
     sizes = [self.data, self.fsdp, self.tensor]
     known = math.prod(size for size in sizes if size != -1)
-    sizes = [len(devices) // known if n == -1 else n for n in sizes]
-    if math.prod(sizes) != len(devices):
+    left = len(devices) // max(known, 1)
+    sizes = [left if n == -1 else n for n in sizes]
+    if min(sizes) < 1 or math.prod(sizes) != len(devices):
       raise ValueError(
         f'a mesh of data={self.data}, fsdp={self.fsdp}, tensor={self.tensor} '
         f'does not fit {len(devices)} devices'

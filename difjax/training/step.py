@@ -66,7 +66,7 @@ def make_step(
       state.params, state.aux, frozen, batch, key,
       step=state.step, ema=state.ema,
     )  # fmt: skip
-    norm = optax.global_norm(grads)
+    norm = optax.tree.norm(grads)
     updates, opt_state = optimiser.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     ema = {

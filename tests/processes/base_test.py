@@ -205,7 +205,7 @@ def test_times_are_at_least_float32(t, dtype):
 
 def test_float32(process):
   # Rounding the angle or the time costs eps / alpha where alpha vanishes;
-  # sixteen roundings of that size are allowed. For lambda the error is absolute.
+  # sixteen roundings of that size are allowed. lambda's error is absolute.
   check_float32(process, process.alpha, np.abs)
   check_float32(process, process.sigma, np.abs)
   check_float32(process, process.logsnr, np.ones_like)

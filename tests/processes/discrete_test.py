@@ -59,8 +59,8 @@ def test_index_and_time_go_round(tabulated):
 
 def test_index_is_that_of_the_nearest_level():
   process = processes.LinearBetas(levels=10)
-  t = [0.1, 0.14, 0.16, 0.5, 0.96, 1.0]
-  np.testing.assert_array_equal(process.index(np.asarray(t)), [0, 0, 1, 4, 9, 9])
+  index = process.index(np.asarray([0.1, 0.14, 0.16, 0.5, 0.96, 1.0]))
+  np.testing.assert_array_equal(index, [0, 0, 1, 4, 9, 9])
 
 
 def test_between_levels_logsnr_is_linear(tabulated):

@@ -37,38 +37,50 @@ class Relaxation(solver.Memoryless):
     return x + e * score + jnp.sqrt(2 * e) * noise.normal(1, x), state
 
 
-def maps(process, rule, times, following):
-  """Returns A [N], B [N, SLOTS], c [N] of the steps between times [N]."""
+def maps(process, rules, times, following):
+  """Returns A [N], B [N, SLOTS], c [N] of the steps between times [N].
+
+  For every one of `rules`, a dict of solvers: they are compiled together.
+  """
   x = jnp.zeros((2 + SLOTS, 1)).at[1].set(1.0)
   z = np.zeros((1, SLOTS, 2 + SLOTS, 1))
   z[0, range(SLOTS), range(2, 2 + SLOTS)] = 1.0
+  denoiser, noise = DATA.denoiser(process), sampling.Recorded(z)
 
   @jax.jit
   @jax.vmap
   def step(t, s):
-    denoiser, state = DATA.denoiser(process), rule.init(x)
-    noise = sampling.Recorded(z)
-    return rule.step(denoiser, process, state, x, t, s, noise)[0]
+    return {
+      name: rule.step(denoiser, process, rule.init(x), x, t, s, noise)[0]
+      for name, rule in rules.items()
+    }
 
-  out = np.asarray(step(times, following))[..., 0]
+  return {name: read(out) for name, out in step(times, following).items()}
+
+
+def read(out):
+  out = np.asarray(out)[..., 0]
   zero = out[:, 0]
   return out[:, 1] - zero, out[:, 2:] - zero[:, None], zero
 
 
-def distances(process, rule, grids):
-  """Returns the W2 distance of a solver's law to the exact one, by grid.
+def distances(process, rules, grids):
+  """Returns the W2 distances [grids] of the solvers' laws to the exact one.
 
-  The solver starts from the exact marginal at the grid's first time.
+  A solver starts from the exact marginal at a grid's first time.
   """
   first = np.concatenate([times[:-1] for times in grids])
   second = np.concatenate([times[1:] for times in grids])
-  steps = zip(*maps(process, rule, first, second), strict=True)
-  result = []
-  for times in grids:
-    mean, variance = map(float, DATA.marginal(process, times[0]))
-    for _ in times[1:]:
-      a, b, c = next(steps)
-      mean, variance = a * mean + c, a**2 * variance + b @ b
-    exact_mean, exact = map(float, DATA.marginal(process, times[-1]))
-    result.append(np.hypot(mean - exact_mean, variance**0.5 - exact**0.5))
-  return np.asarray(result)
+  ends = np.asarray([times[[0, -1]] for times in grids])
+  mean, variance = map(np.asarray, DATA.marginal(process, ends))
+  result = {}
+  for name, steps in maps(process, rules, first, second).items():
+    step, result[name] = zip(*steps, strict=True), []
+    for k, times in enumerate(grids):
+      m, v = mean[k, 0], variance[k, 0]
+      for _ in times[1:]:
+        a, b, c = next(step)
+        m, v = a * m + c, a**2 * v + b @ b
+      error = m - mean[k, 1], v**0.5 - variance[k, 1] ** 0.5
+      result[name].append(np.hypot(*error))
+  return result

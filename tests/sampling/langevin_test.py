@@ -95,15 +95,16 @@ def test_small_steps_leave_the_marginal():
   assert abs(x.var() / variance - 1.0025) < 4 * np.sqrt(2 / x.size)
 
 
-def test_predictor_corrector_is_the_corrector_then_the_predictor(smooth):
+def test_predictor_corrector_is_the_corrector_then_the_predictor():
   predictor, corrector = sampling.ReverseDiffusion(), affine.Relaxation()
   both = sampling.PredictorCorrector(predictor=predictor, corrector=corrector)
-  t, s = np.asarray(smooth.time_of_logsnr(np.asarray([[-1.0], [-0.8]])))
-  a_c, b_c, c_c = affine.maps(smooth, corrector, t, s)
-  a_p, b_p, c_p = affine.maps(smooth, predictor, t, s)
-  a, b, c = affine.maps(smooth, both, t, s)
-  np.testing.assert_allclose(a, a_p * a_c, rtol=1e-12)
-  np.testing.assert_allclose(c, a_p * c_c + c_p, rtol=1e-10, atol=1e-14)
+  rules = {'corrector': corrector, 'predictor': predictor, 'both': both}
+  t, s = np.asarray([[0.6, 0.3], [0.5, 0.2]])
+  maps = affine.maps(processes.VP(), rules, t, s)
+  (a_c, b_c, c_c), (a_p, b_p, c_p), (a, b, c) = (maps[name] for name in rules)
+  a_p, a_c = a_p[:, None], a_c[:, None]
+  np.testing.assert_allclose(a[:, None], a_p * a_c, rtol=1e-12)
+  np.testing.assert_allclose(c, a_p[:, 0] * c_c + c_p, rtol=1e-10)
   np.testing.assert_allclose(b, b_p + a_p * b_c, rtol=1e-10, atol=1e-14)
   assert np.all(b != 0)  # each draws its own noise
 

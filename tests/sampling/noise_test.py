@@ -18,10 +18,9 @@ def draw(seed, indices, step=0, slot=0, shape=(4, 4, 1)):
 
 
 def test_draws_do_not_depend_on_the_batch():
-  whole = draw(0, [0, 1, 2, 3, 4])
-  np.testing.assert_array_equal(draw(0, [3, 1]), whole[[3, 1]])
-  np.testing.assert_array_equal(draw(0, [4]), whole[[4]])
-  np.testing.assert_array_equal(draw(0, [2, 2]), whole[[2, 2]])
+  whole = draw(0, [0, 1, 2])
+  np.testing.assert_array_equal(draw(0, [2, 2, 1]), whole[[2, 2, 1]])
+  np.testing.assert_array_equal(draw(0, [2]), whole[[2]])
 
 
 def test_draws_differ_by_seed_image_step_and_slot():
@@ -60,10 +59,10 @@ def test_compiled_draws_are_the_same():
 
 @pytest.mark.parametrize('index', [0, 50_000, 2**32 - 1])
 def test_any_index_has_a_key(index):
-  ours = sampling.image_keys(3, np.asarray([index], np.uint32))
+  (ours,) = sampling.image_keys(3, np.asarray([index], np.uint32))
   theirs = jax.random.fold_in(jax.random.key(3), np.uint32(index))
-  assert ours.shape == (1,)
-  assert jnp.array_equal(jax.random.key_data(ours[0]), jax.random.key_data(theirs))
+  bits = jax.random.key_data
+  np.testing.assert_array_equal(bits(ours), bits(theirs))
 
 
 def test_recorded_draws_come_back():

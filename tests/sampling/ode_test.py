@@ -23,7 +23,8 @@ def start(process, t, n=4):
   return z * jnp.hypot(process.alpha(t), process.sigma(t))
 
 
-def check_map(process):
+def solutions(process, tolerances):
+  """Returns errors [T], evaluations [T, B] and the size of x."""
   t, s = process.time_of_logsnr(np.asarray([-5.0, 6.0]))
   x = start(process, t)
   exact = np.asarray(DATA.flow(process, x, t, s))
@@ -32,22 +33,27 @@ def check_map(process):
       DATA.denoiser(process), process, x, t, s, rtol=tol, atol=tol
     )
   )
-  costs = []
-  for tolerance in (1e-3, 1e-5, 1e-8):
-    got, evaluations = solve(tolerance)
-    # The tolerance is a step's, and a solve has ten to fifty of them.
-    assert np.abs(np.asarray(got) - exact).max() < 50 * tolerance
-    costs.append(np.asarray(evaluations))
-  assert np.all(np.diff(costs, axis=0) > 0)
+  ends, costs = zip(*map(solve, tolerances), strict=True)
+  errors = [np.abs(np.asarray(end) - exact).max() for end in ends]
+  return np.asarray(errors), np.asarray(costs), np.abs(x).max()
 
 
 def test_exact_map(smooth):
-  check_map(smooth)
+  # A step of six evaluations is estimated to err by at most tol (1 + |x|) in
+  # the mean square of an image's two numbers; the estimate may be out by two.
+  tolerances = np.asarray([1e-3, 1e-5, 1e-8])
+  errors, costs, size = solutions(smooth, tolerances)
+  steps = costs.max(axis=1) / 6
+  assert np.all(errors < 2 * 2**0.5 * steps * tolerances * (1 + size))
+  assert np.all(np.diff(costs, axis=0) > 0)
 
 
 def test_exact_map_through_a_table():
-  # Its field jumps at the levels; the step control has to cope.
-  check_map(processes.LinearBetas(levels=20))
+  # The field jumps at the levels, where the estimate of a step's error sees
+  # only a part of it: two digits are lost, on top of those of a smooth field.
+  tolerances = np.asarray([1e-3, 1e-5])
+  errors, _, _ = solutions(processes.LinearBetas(), tolerances)
+  assert np.all(errors < 100 * tolerances)
 
 
 def test_there_and_back():
@@ -65,26 +71,32 @@ def test_there_and_back():
   np.testing.assert_allclose(carry(there, 1.0, 1e-3), x, rtol=1e-6, atol=1e-6)
 
 
-@pytest.mark.parametrize('tolerance', [1e-2, 1e-6])
 @pytest.mark.parametrize('denoise', [True, False])
-def test_evaluations_are_counted_truly(tolerance, denoise):
+def test_evaluations_are_counted_truly(denoise):
   calls = []
   denoiser = counted(analytic.Mixture().denoiser(EDM), lambda: calls.append(1))
-  sampler = sampling.AdaptiveODE(
-    rtol=tolerance, atol=tolerance, denoise=denoise
-  )
-  run = jax.jit(lambda x: sampler(denoiser, EDM, x, None))
-  _, evaluations = run(start(EDM, 80.0, n=1))
-  jax.effects_barrier()
-  assert evaluations.shape == (1,)
-  assert int(evaluations[0]) == len(calls)
+
+  @jax.jit
+  def run(x, tolerance):
+    sampler = sampling.AdaptiveODE(
+      rtol=tolerance, atol=tolerance, denoise=denoise
+    )
+    return sampler(denoiser, EDM, x, None)[1]
+
+  for tolerance in (1e-2, 1e-6):
+    calls.clear()
+    evaluations = run(start(EDM, 80.0, n=1), tolerance)
+    jax.effects_barrier()
+    assert evaluations.shape == (1,)
+    assert int(evaluations[0]) == len(calls) > 30
 
 
 def test_images_do_not_depend_on_the_batch():
   # The first image is a thousand times larger than the others, and takes
   # steps of its own; theirs are as if they were alone.
   sampler = sampling.AdaptiveODE(rtol=1e-4, atol=1e-4)
-  run = jax.jit(lambda x: sampler(analytic.Mixture().denoiser(EDM), EDM, x, None))
+  denoiser = analytic.Mixture().denoiser(EDM)
+  run = jax.jit(lambda x: sampler(denoiser, EDM, x, None))
   x = start(EDM, 80.0).at[0].multiply(1000.0)
   whole, cost = run(x)
   turned, turned_cost = run(x[::-1])

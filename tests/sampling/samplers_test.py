@@ -45,8 +45,8 @@ def test_evaluations_are_counted_truly(name, denoise):
   sampler = sampling.FixedGrid(
     solver=solver, grid=sampling.Karras(steps=6), denoise=denoise
   )
-  _, evaluations = sampler(denoiser, EDM, start(1), keys(1))
-  jax.effects_barrier()
+  with jax.disable_jit():  # loops are Python's, and calls are calls
+    _, evaluations = sampler(denoiser, EDM, start(1), keys(1))
   assert evaluations.shape == (1,)
   assert int(evaluations[0]) == len(calls) == 5 * cost + denoise
 
@@ -73,9 +73,8 @@ def test_one_step_is_one_evaluation():
   np.testing.assert_array_equal(evaluations, [1, 1, 1])
 
 
-@pytest.mark.parametrize('name', COSTS)
-def test_images_do_not_depend_on_the_batch(name):
-  solver, _ = COSTS[name]
+@pytest.mark.parametrize('solver', [sampling.Heun(), CORRECTED])
+def test_images_do_not_depend_on_the_batch(solver):
   times = sampling.Karras(steps=6)(EDM)
   run = jax.jit(
     lambda x, noise: sampling.sample(

@@ -7,6 +7,8 @@ Gaussian, where their law is propagated exactly, without any sampling.
 
 from __future__ import annotations
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -32,6 +34,7 @@ STOCHASTIC = {  # all of weak order 1
     predictor=sampling.ReverseDiffusion(), corrector=affine.Relaxation()
   ),
 }
+EDM = processes.EDM()
 SIGMAS = (0.05, 10.0)  # of sigma / alpha: where the grids end, on any process
 
 
@@ -44,63 +47,76 @@ def slope(counts, errors):
   return -np.polyfit(np.log(counts), np.log(errors), 1)[0]
 
 
-@pytest.mark.parametrize('name', DETERMINISTIC)
-def test_order(smooth, name):
-  solver, order, _ = DETERMINISTIC[name]
-  data, counts = analytic.Mixture(), (80, 160, 320)
+COUNTS, WEAK_COUNTS = (80, 160, 320), (256, 512, 1024)
+PATHS = 10 * np.random.default_rng(0).normal(size=(16, 2))
+
+
+@functools.cache
+def ends(process):
+  """Returns x / alpha [N, B, 2] at the grids' ends, by solver."""
+  data = analytic.Mixture()
   # Grids of one length, for one compilation: the last time repeats, and a
   # step of length 0 stays where it is.
-  grids = [grid(smooth, n) for n in counts]
-  grids = jnp.stack([np.pad(g, (0, 321 - len(g)), 'edge') for g in grids])
-  start, stop = grids[0, 0], grids[0, -1]
-  y = 10 * jax.random.normal(jax.random.key(1), (16, 2))
-  x = smooth.alpha(start) * y
+  grids = [grid(process, n) for n in COUNTS]
+  length = COUNTS[-1] + 1
+  grids = jnp.stack([np.pad(g, (0, length - len(g)), 'edge') for g in grids])
 
   @jax.jit
+  @jax.vmap
   def run(times):
-    return sampling.sample(
-      data.denoiser(smooth), smooth, solver, x, times, sampling.Recorded(x),
-      denoise=False,
-    )  # fmt: skip
+    x = process.alpha(times[0]) * PATHS
+    found = {
+      name: sampling.sample(
+        data.denoiser(process), process, solver, x, times,
+        sampling.Recorded(x), denoise=False,
+      )
+      for name, (solver, _, _) in DETERMINISTIC.items()
+    }  # fmt: skip
+    return jax.tree.map(lambda x: x / process.alpha(times[-1]), found)
 
-  exact = data.flow(smooth, x, start, stop)
-  ends = jax.vmap(run)(grids)
-  errors = np.max(np.abs(np.asarray(ends) - exact), axis=(1, 2))
-  assert slope(counts, errors) == pytest.approx(order, abs=0.1)
-
-
-@pytest.mark.parametrize('name', STOCHASTIC)
-def test_weak_order(smooth, name):
-  counts = (256, 512, 1024)
-  grids = [grid(smooth, n) for n in counts]
-  distances = affine.distances(smooth, STOCHASTIC[name], grids)
-  assert slope(counts, distances) == pytest.approx(1, abs=0.1)
-  assert distances[-1] < 0.005
+  return jax.tree.map(np.asarray, run(grids))
 
 
-def test_weak_error_of_ancestral_sampling():
-  # Measured elsewhere, by other code (reference/sampling_eval.md, T2): variance
-  # exploding, sigma from 80 to 0.01 on Karras's grid, data N(0.3, 0.25).
-  edm = processes.EDM()
-  grids = [grid(edm, n, (0.01, 80.0)) for n in (128, 1024)]
-  distances = affine.distances(edm, sampling.DDIM(eta=1.0), grids)
-  np.testing.assert_allclose(distances, [2.1e-2, 2.7e-3], rtol=0.03)
+@functools.cache
+def exact_ends():
+  low, high = SIGMAS
+  return np.asarray(analytic.Mixture().flow(EDM, PATHS, high, low))
+
+
+@pytest.mark.parametrize('name', DETERMINISTIC)
+def test_order(smooth, name):
+  errors = np.abs(ends(smooth)[name] - exact_ends()).max(axis=(1, 2))
+  _, order, _ = DETERMINISTIC[name]
+  assert slope(COUNTS, errors) == pytest.approx(order, abs=0.1)
 
 
 def test_exponential_integrators_do_not_see_the_process(smooth):
   # DDIM is a rule in (x / alpha, lambda): on the same log-SNR grid every
   # process gives what EDM gives.
-  data, y = analytic.Mixture(), jax.random.normal(jax.random.key(0), (8, 2))
-  ends = []
-  for process in (processes.EDM(), smooth):
-    times = grid(process, 20)
-    end = sampling.sample(
-      data.denoiser(process), process, sampling.DDIM(),
-      10 * y * process.alpha(times[0]), times, sampling.Recorded(y),
-      denoise=False,
-    )  # fmt: skip
-    ends.append(np.asarray(end) / np.asarray(process.alpha(times[-1])))
-  np.testing.assert_allclose(ends[1], ends[0], rtol=1e-12, atol=1e-12)
+  ours, theirs = ends(smooth)['ddim'], ends(EDM)['ddim']
+  np.testing.assert_allclose(ours, theirs, rtol=1e-12, atol=1e-12)
+
+
+@functools.cache
+def distances(process):
+  """Returns the W2 distances [N] of the stochastic solvers' laws."""
+  grids = [grid(process, n) for n in WEAK_COUNTS]
+  return affine.distances(process, STOCHASTIC, grids)
+
+
+@pytest.mark.parametrize('name', STOCHASTIC)
+def test_weak_order(smooth, name):
+  found = distances(smooth)[name]
+  assert slope(WEAK_COUNTS, found) == pytest.approx(1, abs=0.1)
+  assert found[-1] < 0.005
+
+
+def test_weak_error_of_ancestral_sampling():
+  # Measured elsewhere, by other code (reference/sampling_eval.md, T2): variance
+  # exploding, sigma from 80 to 0.01 on Karras's grid, data N(0.3, 0.25).
+  grids = [grid(EDM, n, (0.01, 80.0)) for n in (128, 1024)]
+  found = affine.distances(EDM, {'ve': sampling.DDIM(eta=1.0)}, grids)
+  np.testing.assert_allclose(found['ve'], [2.1e-2, 2.7e-3], rtol=0.03)
 
 
 def point_mass(process, solver):

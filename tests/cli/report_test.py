@@ -1,0 +1,88 @@
+"""`difjax report`: what it refuses; what it writes is in evaluation's tests."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from difjax.evaluation import study
+
+
+@pytest.mark.parametrize(
+  ('argv', 'named'),
+  [
+    ([], '--workdir=DIR'),
+    (['--workdir=nothere'], 'nothere/config.json is not there'),
+    (['--workdir=nothere', 'stray'], ''),
+  ],
+)
+def test_mistakes(argv, named, refused):
+  assert named in refused(2, 'report', *argv)
+
+
+def test_a_config_without_a_report(trained, refused):
+  assert 'has no report' in refused(2, 'report', f'--workdir={trained}')
+
+
+REPORT = {
+  'type': 'evaluation.Study', 'title': 'one',
+  'train': {'type': 'data.Digits'},
+  'held_out': {'type': 'data.Digits', 'split': 'test'},
+  'sampler': {
+    'type': 'sampling.FixedGrid', 'solver': {'type': 'sampling.Heun'},
+    'grid': {'type': 'sampling.Karras', 'steps': 3},
+  },
+  'few': {
+    'type': 'sampling.FixedGrid', 'solver': {'type': 'sampling.Heun'},
+    'grid': {'type': 'sampling.Karras', 'steps': 2},
+  },
+  'curves': {},
+}  # fmt: skip
+
+
+@pytest.fixture
+def with_report(copied):
+  """A run whose saved config has a report."""
+  file = copied / 'config.json'
+  saved = {**json.loads(file.read_text()), 'report': REPORT}
+  file.write_text(json.dumps(saved))
+  return copied
+
+
+def test_it_builds_the_study_and_prints_its_path(
+  with_report, call, monkeypatch
+):
+  seen = []
+
+  def write(self, model, workdir):
+    seen.append((self, model, workdir))
+    return 'the/path.html'
+
+  monkeypatch.setattr(study.Study, 'write', write)
+  code, out, err = call(
+    'report', f'--workdir={with_report}', '--report.title=two',
+    '--report.images=40',
+  )  # fmt: skip
+  assert code == 0, err
+  assert out.splitlines()[-1] == 'the/path.html'
+  ((made, model, workdir),) = seen
+  assert (made.title, made.images, made.seed) == ('two', 40, 0)
+  assert model.step == 4
+  assert str(workdir) == str(with_report)
+
+
+def test_a_mistake_in_the_report_is_named(with_report, refused):
+  line = refused(
+    2, 'report', f'--workdir={with_report}', '--report.sampler.grid.stpes=3'
+  )
+  assert "report.sampler.grid.stpes: no such key; did you mean 'steps'" in line
+
+
+def test_a_saved_report_runs_no_code_of_strangers(with_report, refused):
+  file = with_report / 'config.json'
+  text = file.read_text().replace('data.Digits', 'os.system')
+  file.write_text(text)
+  assert "'os.system' may not" in refused(
+    2, 'report', f'--workdir={with_report}'
+  )

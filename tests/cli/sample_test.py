@@ -1,0 +1,209 @@
+"""`difjax sample`: files that others read, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from difjax.training import writers
+from tests import tiny
+
+
+@pytest.fixture(scope='module')
+def sampled(trained, tmp_path_factory):
+  """Twelve images of classes 3 and 7, the first one with index 5."""
+  from difjax import __main__
+
+  out = tmp_path_factory.mktemp('sample') / 'new' / 'out'
+  code = __main__.main([
+    'sample', f'--workdir={trained}', f'--out={out}', '--num=12', '--first=5',
+    '--labels=3,7', '--block=12', '--seed=9',
+  ])  # fmt: skip
+  assert code == 0
+  return out
+
+
+def test_files(sampled):
+  names = {path.name for path in sampled.iterdir()}
+  images = {f'{i:06d}.png' for i in range(5, 17)}
+  assert names == images | {'grid.png', 'samples.npz'}
+
+
+def test_arrays_are_those_of_the_files(sampled):
+  found = np.load(sampled / 'samples.npz', allow_pickle=False)
+  assert set(found) == {'arr_0', 'arr_1'}
+  images, labels = found['arr_0'], found['arr_1']
+  assert images.dtype == np.uint8
+  assert images.shape == (12, 8, 8, 1)
+  assert labels.dtype == np.int64
+  assert labels.tolist() == [(3, 7)[i % 2] for i in range(5, 17)]
+  for i, image in zip(range(5, 17), images, strict=True):
+    with Image.open(sampled / f'{i:06d}.png') as picture:
+      assert picture.mode == 'L'
+      np.testing.assert_array_equal(np.asarray(picture), image[..., 0])
+  assert len(np.unique(images.reshape(12, -1), axis=0)) == 12
+
+
+def test_the_same_call_gives_the_same_bytes(sampled, trained, tmp_path, call):
+  """Of fewer images from another start: index 9 is index 9."""
+  code, out, err = call(
+    'sample', f'--workdir={trained}', f'--out={tmp_path}/out', '--num=2',
+    '--first=9', '--labels=3,7', '--block=12', '--seed=9',
+  )  # fmt: skip
+  assert code == 0, err
+  for name in ('000009.png', '000010.png'):
+    assert (tmp_path / 'out' / name).read_bytes() == (
+      sampled / name
+    ).read_bytes()
+  lines = out.splitlines()
+  assert lines[0] == '2 images, 4.0 network evaluations each (at most 4)'
+  assert lines[-1] == f'{tmp_path}/out'
+
+
+def test_the_sampler_can_be_changed(trained, tmp_path, call):
+  code, out, _ = call(
+    'sample', f'--workdir={trained}', f'--out={tmp_path}/out', '--num=3',
+    '--block=3', '--sampler.grid.steps=6',
+  )  # fmt: skip
+  assert code == 0
+  assert '6.0 network evaluations' in out
+  labels = np.load(tmp_path / 'out' / 'samples.npz')['arr_1']
+  assert labels.tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+  ('flag', 'code', 'named'),
+  [
+    ('--labels=3,10', 2, 'no class 10: the model has 10'),
+    ('--labels=-1', 2, 'no class -1'),
+    ('--labels=three', 2, '--labels=three: classes are numbers'),
+    ('--num=0', 2, 'num'),
+    ('--num=many', 2, 'many'),
+    ('--seed=-1', 2, 'seed'),
+    ('--seed=4294967296', 2, 'seed'),
+    ('--first=4294967296', 2, 'first'),
+    ('--ema=mane', 2, "keeps no average 'mane', but main"),
+    ('--sampler.grid.stpes=3', 2, "did you mean 'steps'"),
+    ('--sampler.type=os.system', 2, "'os.system' may not be used"),
+    ('--unknown=3', 2, 'unknown'),
+  ],
+)
+def test_a_mistake_is_named(flag, code, named, trained, tmp_path, refused):
+  out = tmp_path / 'out'
+  line = refused(code, 'sample', f'--workdir={trained}', f'--out={out}', flag)
+  assert named in line
+  assert not out.exists()
+
+
+@pytest.mark.parametrize('argv', [[], ['--workdir=x'], ['--out=x']])
+def test_missing_flags(argv, refused):
+  refused(2, 'sample', *argv)
+
+
+def test_a_folder_with_files_is_left_alone(trained, tmp_path, refused):
+  (tmp_path / '000000.png').write_text('mine')
+  line = refused(2, 'sample', f'--workdir={trained}', f'--out={tmp_path}')
+  assert 'is not empty' in line
+  assert (tmp_path / '000000.png').read_text() == 'mine'
+
+
+def test_a_file_in_the_place_of_the_folder(trained, tmp_path, refused):
+  (tmp_path / 'out').write_text('mine')
+  refused(2, 'sample', f'--workdir={trained}', f'--out={tmp_path}/out')
+  assert (tmp_path / 'out').read_text() == 'mine'
+
+
+def test_a_workdir_that_is_not_there(tmp_path, refused):
+  argv = [f'--workdir={tmp_path}/nothere', f'--out={tmp_path}/out']
+  assert 'is not there' in refused(2, 'sample', *argv)
+
+
+def test_a_run_without_a_checkpoint(copied, tmp_path, refused):
+  for path in sorted((copied / 'checkpoints').rglob('*'), reverse=True):
+    path.rmdir() if path.is_dir() else path.unlink()
+  argv = [f'--workdir={copied}', f'--out={tmp_path}/out']
+  assert 'train first' in refused(5, 'sample', *argv)
+  assert not (tmp_path / 'out').exists()
+
+
+def spoil(file, change):
+  data = json.loads(file.read_text())
+  change(data)
+  file.write_text(json.dumps(data))
+
+
+@pytest.mark.parametrize(
+  ('place', 'name'),
+  [
+    (('objective', 'network'), 'os.system'),
+    (('objective', 'network'), 'builtins.eval'),
+    (('objective', 'network'), 'data.shards.os.system'),
+    (('objective', 'process'), 'subprocess.Popen'),
+    (('sampler', 'solver'), 'tests.tiny.FillDisk'),
+  ],
+)
+def test_a_saved_config_runs_no_code_of_strangers(
+  place, name, copied, tmp_path, refused
+):
+  def change(config):
+    for key in place:
+      config = config[key]
+    config.clear()
+    config['type'] = name
+
+  spoil(copied / 'config.json', change)
+  line = refused(
+    2, 'sample', f'--workdir={copied}', f'--out={tmp_path}/out'
+  )
+  assert name in line
+
+
+@pytest.mark.parametrize('file', ['config.json', 'data.json'])
+@pytest.mark.parametrize(
+  'text', ['', '{"sampler": ', '[1, 2]', '\x00\xff', '{}'],
+  ids=['empty', 'torn', 'list', 'bytes', 'bare'],
+)  # fmt: skip
+def test_a_saved_file_that_is_no_config(file, text, copied, tmp_path, refused):
+  (copied / file).write_bytes(text.encode('latin1'))
+  refused(2, 'sample', f'--workdir={copied}', f'--out={tmp_path}/out')
+  assert not (tmp_path / 'out').exists()
+
+
+@pytest.mark.parametrize('key', ['objective', 'sampler'])
+def test_a_saved_config_without_a_part(key, copied, tmp_path, refused):
+  spoil(copied / 'config.json', lambda config: config.pop(key))
+  line = refused(2, 'sample', f'--workdir={copied}', f'--out={tmp_path}/out')
+  assert key in line
+
+
+def test_a_width_that_is_not_the_checkpoints(copied, tmp_path, refused):
+  def widen(config):
+    config['objective']['network']['width'] = 32
+
+  spoil(copied / 'config.json', widen)
+  argv = [f'--workdir={copied}', f'--out={tmp_path}/out']
+  assert 'does not fit' in refused(5, 'sample', *argv)
+  assert (copied / 'checkpoints' / '4').is_dir()
+
+
+def test_an_average_of_the_run(trained, tmp_path, call):
+  """The raw parameters give other images than their average."""
+  found = []
+  for name in ('main', ''):
+    out = tmp_path / f'out{name}'
+    code, _, err = call(
+      'sample', f'--workdir={trained}', f'--out={out}', '--num=4',
+      '--block=12', f'--ema={name}',
+    )  # fmt: skip
+    assert code == 0, err
+    found.append(np.load(out / 'samples.npz')['arr_0'])
+  assert (found[0] != found[1]).any()
+
+
+def test_the_run_it_reads_stays_as_it_was(trained):
+  assert [row['step'] for row in writers.read_metrics(trained)] == [1, 2, 3, 4]
+  assert (trained / 'checkpoints' / '4' / 'difjax_manifest.json').exists()
+  assert tiny.ROOT not in trained.parents

@@ -1,0 +1,115 @@
+"""The whole study, of a network that is known in closed form."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from flax import linen as nn
+from PIL import Image
+
+from difjax import data, denoising, errors, objectives, processes, sampling
+from difjax.evaluation import samples, study, trained
+from tests import analytic, tiny
+
+
+class Exact(nn.Module):
+  """The noise that is expected in Gaussian data under VP, from x and t."""
+
+  @nn.compact
+  def __call__(self, x, noise, cond=None, *, train=False):
+    """Takes t as it is; knows no classes."""
+    return analytic.Gaussian().denoiser(processes.VP())(x, noise).eps
+
+
+def sampler(steps):
+  return sampling.FixedGrid(
+    solver=sampling.DDIM(), grid=sampling.LogSNR(steps=steps)
+  )
+
+
+STUDY = study.Study(
+  train=data.Digits(), held_out=data.Digits(split='test'),
+  sampler=sampler(5), few=sampler(2), curves={'DDIM': (sampler(2), sampler(5))},
+  images=60, size=60, title='A study',
+)  # fmt: skip
+MODEL = trained.Trained(
+  objective=objectives.Denoising(
+    process=processes.VP(), target=denoising.Noise(), network=Exact(),
+    inputs=denoising.InputMap(noise=denoising.Linear(factor=1.0)),
+  ),
+  params={}, shape=(8, 8, 1), num_classes=10, class_names=tuple('0123456789'),
+  step=20, config={'data': {'batch_size': 16}},
+)  # fmt: skip
+ROWS = [
+  {'step': 10, 'train/loss': 0.9, 'perf/images_per_s': 80.0},
+  {'step': 20, 'train/loss': 0.5, 'perf/images_per_s': 160.0},
+]
+
+
+@pytest.fixture(scope='module')
+def written(tmp_path_factory):
+  workdir = tmp_path_factory.mktemp('study')
+  lines = [json.dumps(row) + '\n' for row in ROWS]
+  (workdir / 'metrics.jsonl').write_text(''.join(lines))
+  with tiny.quick_compilation():
+    path = STUDY.write(MODEL, workdir)
+  return workdir, path
+
+
+def test_the_page_stands_alone(written):
+  workdir, path = written
+  assert path == str(workdir / 'report.html')
+  page = (workdir / 'report.html').read_text()
+  assert page.count('data:image/png;base64,') == 7
+  assert 'A study' in page
+  assert 'src="http' not in page
+  for line in ('20 samples', 'training, 20 steps: 3.0 s', '"batch_size": 16'):
+    assert (line in page) == (line != '20 samples'), line
+
+
+def test_the_pictures_are_files_too(written):
+  workdir, _ = written
+  names = {path.stem for path in (workdir / 'report').iterdir()}
+  assert names == {
+    'samples', 'denoising', 'neighbours', 'evaluations', 'loss',
+    'loss_by_level',
+  }  # fmt: skip
+  for path in (workdir / 'report').iterdir():
+    with Image.open(path) as picture:
+      assert min(picture.size) > 20
+
+
+def test_the_figures_are_kept_with_what_they_are_of(written):
+  workdir, _ = written
+  found = json.loads((workdir / 'report.json').read_text())
+  assert found['of'] == {'step': 20, 'config': {'data': {'batch_size': 16}}}
+  assert len(found) > 1
+
+
+def test_the_same_study_is_not_made_again(written, monkeypatch):
+  workdir, path = written
+  before = (workdir / 'report.html').stat().st_mtime_ns
+
+  def forbidden(*args, **kwargs):
+    raise AssertionError('sampled again')
+
+  monkeypatch.setattr(samples, 'generate', forbidden)
+  assert STUDY.write(MODEL, workdir) == path
+  assert (workdir / 'report.html').stat().st_mtime_ns == before
+  later = dataclasses.replace(MODEL, step=30)
+  with pytest.raises(AssertionError, match='sampled again'):
+    STUDY.write(later, workdir)
+
+
+def test_a_model_without_classes_is_refused(tmp_path):
+  model = dataclasses.replace(MODEL, num_classes=0)
+  with pytest.raises(errors.DataError, match='class-conditional'):
+    STUDY.write(model, tmp_path)
+  assert not list(tmp_path.iterdir())
+
+
+def test_timings_are_those_of_the_metrics():
+  assert np.isclose(sum(10 * 16 / r['perf/images_per_s'] for r in ROWS), 3.0)

@@ -1,0 +1,173 @@
+"""One step: its gradients on any mesh, what it changes, what it donates."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from difjax import pytree, training
+from difjax.training import loop
+from difjax.training import mesh as meshes
+from tests import tiny
+
+MESHES = {
+  'data=8': training.Mesh(),
+  'fsdp=8': tiny.FSDP,
+  'data=2 fsdp=4': training.Mesh(data=2, fsdp=4),
+}
+KEY = 11  # of a step
+
+
+def gradients(objective, mesh, params, batch):
+  """Returns loss and gradients, computed on a mesh, as numpy arrays."""
+  built = mesh.build()
+  with jax.set_mesh(built):
+    placed = training.shardings(params, tiny.SPLIT_ALL, built)
+    step = jax.jit(
+      lambda params, batch: objective.gradients(
+        params, (), None, batch, jax.random.key(KEY), step=0, ema={}
+      ),
+      in_shardings=(placed, meshes.batch_sharding(built)),
+      out_shardings=meshes.replicated(built),
+    )
+    (loss, _), grads = step(params, batch)
+    return jax.device_get((loss, grads))
+
+
+@pytest.fixture(scope='module', params=['float32', 'float64'])
+def problem(request):
+  """Objective, parameters away from zero, a batch, and truth on one device."""
+  dtype = np.dtype(request.param)
+  with jax.enable_x64(dtype == np.float64):
+    trainer = tiny.trainer()
+    network = trainer.objective.network.clone(dtype=dtype)
+    objective = dataclasses.replace(trainer.objective, network=network)
+    rng = np.random.default_rng(0)
+    probe = trainer.data.rows(0, np.arange(16))
+    shapes = jax.eval_shape(lambda: loop.initial(trainer, probe).params)
+    params = jax.tree.map(
+      lambda leaf: 0.3 * rng.standard_normal(leaf.shape).astype(dtype), shapes
+    )
+    images = probe['image'] / dtype.type(127.5) - 1
+    batch = {'image': images.astype(dtype), 'label': probe['label']}
+    truth = gradients(objective, tiny.OneDevice(), params, batch)
+    yield objective, params, batch, truth
+
+
+@pytest.mark.parametrize('mesh', MESHES)
+def test_gradients_do_not_depend_on_the_mesh(problem, mesh):
+  objective, params, batch, (loss, truth) = problem
+  dtype = batch['image'].dtype
+  bound = {4: 1e-5, 8: 1e-12}[dtype.itemsize]
+  with jax.enable_x64(dtype == np.float64):
+    found_loss, found = gradients(objective, MESHES[mesh], params, batch)
+  assert found_loss.dtype == dtype
+  np.testing.assert_allclose(found_loss, loss, rtol=bound)
+  for (path, leaf), expected in zip(
+    pytree.named_leaves(found), jax.tree.leaves(truth), strict=True
+  ):
+    size = np.abs(expected).max()
+    assert size > 0, path
+    assert leaf.dtype == dtype, path
+    assert np.abs(leaf - expected).max() <= bound * size, path
+
+
+def prepared(trainer):
+  """Returns (compiled step, first state, first batch) on all devices."""
+  mesh = trainer.mesh.build()
+  jitted, abstract = loop.compiled(trainer, mesh)
+  rows = trainer.data.rows(0, np.arange(trainer.data.batch_size))
+  placed = jax.tree.map(lambda leaf: leaf.sharding, abstract)
+  state = jax.jit(
+    lambda: loop.initial(trainer, rows), out_shardings=placed
+  )()
+  return jitted, state, jax.device_put(rows, meshes.batch_sharding(mesh))
+
+
+def test_a_step_is_that_of_optax_by_hand():
+  """Two steps of the mean's gradient, which is known: 2 (w - x) / 64."""
+  trainer = tiny.mean_trainer()
+  jitted, state, batch = prepared(trainer)
+  mean = (np.asarray(batch['image'], np.float64) / 127.5 - 1).mean(axis=0)
+  w, rule = np.zeros_like(mean), trainer.optimiser.transformation()
+  params, moments = {'w': jnp.asarray(w, jnp.float32)}, None
+  average = np.zeros_like(mean)
+  for n in range(2):
+    grads = {'w': jnp.asarray(2 * (params['w'] - mean) / mean.size)}
+    moments = rule.init(params) if moments is None else moments
+    updates, moments = rule.update(grads, moments, params)
+    params = optax.apply_updates(params, updates)
+    decay = (1 + n) / (10 + n)
+    average = decay * average + (1 - decay) * np.asarray(params['w'])
+    state, _ = jitted(state, batch)
+  np.testing.assert_allclose(state.params['w'], params['w'], rtol=1e-5)
+  np.testing.assert_allclose(state.ema['main']['w'], average, rtol=1e-5)
+  assert int(state.aux['batches']) == int(state.step) == 2
+
+
+def test_metrics_are_loss_norm_and_the_objectives_own():
+  jitted, state, batch = prepared(tiny.mean_trainer())
+  images = np.asarray(batch['image'], np.float64) / 127.5 - 1
+  gradient = -2 * images.mean(axis=0) / 64
+  _, metrics = jitted(state, batch)
+  assert set(metrics) == {'loss', 'grad_norm', 'at', 'skipped', 'streak'}
+  np.testing.assert_allclose(metrics['loss'], (images**2).mean(), rtol=1e-6)
+  norm = np.linalg.norm(gradient)
+  np.testing.assert_allclose(metrics['grad_norm'], norm, rtol=1e-5)
+
+
+def test_the_state_is_donated():
+  jitted, state, batch = prepared(tiny.mean_trainer(mesh=tiny.FSDP))
+  jitted(state, batch)
+  kept = [p for p, x in pytree.named_leaves(state) if not x.is_deleted()]
+  assert not kept
+  assert not batch['image'].is_deleted()
+
+
+class InfiniteGradient(tiny.Mean):
+  """A gradient that is not finite under a loss that is."""
+
+  def gradients(self, params, aux, frozen, batch, key, *, step, ema):
+    """Divides by zero at the first step."""
+    found, grads = super().gradients(
+      params, aux, frozen, batch, key, step=step, ema=ema
+    )
+    return found, jax.tree.map(lambda g: g / step, grads)
+
+
+@pytest.mark.parametrize(
+  'objective', [tiny.Mean(bad=(0,)), InfiniteGradient()], ids=['nan', 'inf']
+)
+def test_a_step_that_is_not_finite_changes_counters_alone(objective):
+  jitted, state, batch = prepared(
+    tiny.mean_trainer(objective=objective, optimiser=training.Optimiser())
+  )
+  before = jax.device_get(state)
+  state, metrics = jitted(state, batch)
+  for name in ('params', 'opt_state', 'ema', 'aux'):
+    then, now = getattr(before, name), getattr(state, name)
+    assert pytree.digest(then) == pytree.digest(now), name
+  assert [int(state.step), int(state.skipped), int(state.streak)] == [1, 1, 1]
+  assert not np.isfinite(metrics['loss'] + metrics['grad_norm'])
+  state, _ = jitted(state, batch)
+  assert [int(state.step), int(state.skipped), int(state.streak)] == [2, 1, 0]
+  assert np.abs(state.params['w']).max() > 0
+
+
+def test_the_first_state():
+  trainer = tiny.trainer()
+  probe = trainer.data.rows(0, np.arange(1))
+  first = jax.jit(
+    lambda seed: loop.initial(dataclasses.replace(trainer, seed=seed), probe)
+  )
+  state, digest = first(3), pytree.digest
+  assert digest(state.ema) == digest({'main': state.params})
+  assert not any(np.any(x) for x in jax.tree.leaves(state.opt_state))
+  assert [int(state.step), int(state.skipped), int(state.streak)] == [0, 0, 0]
+  assert digest(first(4).params) != digest(state.params)
+  assert {str(x.dtype) for x in jax.tree.leaves(state.params)} == {'float32'}
