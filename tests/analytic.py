@@ -37,7 +37,9 @@ class Gaussian:
 
   def marginal(self, process, t):
     """Returns mean and variance of x at t."""
-    alpha, sigma = process.alpha(t), process.sigma(t)
+    return self._moments(process.alpha(t), process.sigma(t))
+
+  def _moments(self, alpha, sigma):
     return alpha * self.mean, (alpha * self.std) ** 2 + sigma**2
 
   def denoiser(self, process):
@@ -52,9 +54,9 @@ class Gaussian:
 
     return denoise
 
-  def logp(self, process, x, t):
-    """Returns the exact log-density [B] of x [B, ...] at t."""
-    mean, variance = (base.expand(v, x) for v in self.marginal(process, t))
+  def logp(self, x, alpha, sigma):
+    """Returns the exact log-density [B] of x at scales, scalar or [B]."""
+    mean, variance = (base.expand(v, x) for v in self._moments(alpha, sigma))
     each = (x - mean) ** 2 / variance + jnp.log(2 * jnp.pi * variance)
     return -0.5 * jnp.sum(each, axis=tuple(range(1, x.ndim)))
 
@@ -106,10 +108,9 @@ class Mixture:
     """Returns the exact denoiser."""
     return lambda x, t: self.pair(x, process.alpha(t), process.sigma(t))
 
-  def logp(self, process, x, t):
-    """Returns the exact log-density [B] of x [B, 2] at t."""
-    joint, _, _ = self._parts(x, process.alpha(t), process.sigma(t))
-    return jax.nn.logsumexp(joint, axis=-1)
+  def logp(self, x, alpha, sigma):
+    """Returns the exact log-density [B] of x at scales, scalar or [B]."""
+    return jax.nn.logsumexp(self._parts(x, alpha, sigma)[0], axis=-1)
 
   def flow(self, process, x, t, s, steps=2000):
     """Returns where the ODE takes x from t to s (2)."""

@@ -10,11 +10,12 @@ import resource
 
 import jax
 import jax.numpy as jnp
+from flax import linen as nn
 
-from difjax import data, training
+from difjax import data, denoising, objectives, processes, training
 from difjax.cli import train
 from difjax.objectives import base
-from tests import tiny_config
+from tests import analytic, tiny_config
 
 ROOT = pathlib.Path(__file__).parents[1]
 FSDP = training.Mesh(data=1, fsdp=8)
@@ -65,6 +66,31 @@ class Mean(base.Objective):
     loss = jnp.mean((params['w'] - batch['image']) ** 2)
     aux = {'batches': aux['batches'] + 1}
     return loss * jnp.where(bad, jnp.nan, 1.0), ({'at': 1.0 * step}, aux)
+
+
+class ExactNoise(nn.Module):
+  """The noise that is expected in `analytic.Gaussian` data, from x and t.
+
+  Attributes:
+    process: how the data became noise.
+  """
+
+  process: processes.Process
+
+  @nn.compact
+  def __call__(self, x, noise, cond=None, *, train=False):
+    """Takes t as it is and knows no classes; its one parameter is 1."""
+    scale = self.param('scale', nn.initializers.ones, ())
+    return scale * analytic.Gaussian().denoiser(self.process)(x, noise).eps
+
+
+def exact_noise(process):
+  """Returns the objective of `ExactNoise`, and its parameters."""
+  objective = objectives.Denoising(
+    process=process, target=denoising.Noise(), network=ExactNoise(process),
+    inputs=denoising.InputMap(noise=denoising.Linear(factor=1.0)),
+  )  # fmt: skip
+  return objective, {'scale': jnp.ones(())}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -269,7 +269,7 @@ class _Work:
       'training images': f'{len(self.train.images):,}',
       'steps': f'{self.model.step:,}',
       'training speed': f'{speed:,.0f} images/s',
-      'evaluations a sample': f'{evaluations.mean():.0f}',
+      'evaluations': f'{evaluations.mean():.0f}',
     }
 
   def details(self) -> list[report.Details]:

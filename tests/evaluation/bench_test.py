@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from difjax import data, denoising, objectives, processes, sampling, training
+from difjax import data, processes, sampling, training
 from difjax.evaluation import bench
 from tests import tiny
-from tests.evaluation import study_test
 
 
 @pytest.fixture(scope='module', autouse=True)
@@ -38,10 +37,7 @@ def test_the_loop_over_the_bare_step():
 
 
 def test_the_sampler_over_its_evaluations():
-  objective = objectives.Denoising(
-    process=processes.VP(), target=denoising.Noise(),
-    network=study_test.Exact(),
-  )  # fmt: skip
+  objective, _ = tiny.exact_noise(processes.VP())
   trainer = training.Trainer(
     objective=objective, steps=1,
     data=data.Pipeline(source=data.Digits(), batch_size=16, threads=1),

@@ -11,19 +11,7 @@ from difjax import denoising, objectives, processes
 from difjax.evaluation import loss
 from tests import analytic, tiny
 
-STD = 0.5
-LAW = analytic.Gaussian(mean=0.3, std=STD)
-
-
-class Exact(nn.Module):
-  """The noise that is expected in Gaussian data under VP, from x and t."""
-
-  process: processes.Process
-
-  @nn.compact
-  def __call__(self, x, noise, cond=None, *, train=False):
-    """Takes t as it is."""
-    return LAW.denoiser(self.process)(x, noise).eps
+LAW = analytic.Gaussian()
 
 
 @pytest.fixture(scope='module', autouse=True)
@@ -36,15 +24,12 @@ def quick_compilation():
 @pytest.mark.parametrize('process', [processes.VP(), processes.Cosine()])
 def test_the_exact_network_reaches_the_least_loss(process):
   """E |eps - E[eps | x]|^2 = alpha^2 s^2 / (alpha^2 s^2 + sigma^2)."""
-  objective = objectives.Denoising(
-    process=process, target=denoising.Noise(), network=Exact(process),
-    inputs=denoising.InputMap(noise=denoising.Linear(factor=1.0)),
-  )  # fmt: skip
+  objective, params = tiny.exact_noise(process)
   rng = np.random.default_rng(0)
-  images = LAW.mean + STD * rng.standard_normal((64, 16, 16, 3))
+  images = LAW.mean + LAW.std * rng.standard_normal((64, 16, 16, 3))
   batch = {'image': images.astype(np.float32)}
-  logsnr, found = loss.by_level(objective, {}, batch, levels=6)
-  snr = np.exp(logsnr.astype(np.float64)) * STD**2
+  logsnr, found = loss.by_level(objective, params, batch, levels=6)
+  snr = np.exp(logsnr.astype(np.float64)) * LAW.std**2
   # 49,152 squared normal numbers: the relative standard error is 0.64 %.
   np.testing.assert_allclose(found, snr / (1 + snr), rtol=0.03)
   # The levels are even quantiles of the times that were trained on.
@@ -54,7 +39,7 @@ def test_the_exact_network_reaches_the_least_loss(process):
   np.testing.assert_allclose(logsnr, levels, rtol=1e-5)
   # And the noise is that of a seed.
   by_seed = lambda seed: loss.by_level(
-    objective, {}, batch, levels=6, seed=seed
+    objective, params, batch, levels=6, seed=seed
   )[1]
   np.testing.assert_array_equal(by_seed(0), found)
   assert (by_seed(1) != found).all()

@@ -1,6 +1,6 @@
 """Trains on a disk that fills up: run by `checkpoint_test.py` on its own.
 
-  python full_disk.py FOLDER before|during
+  python full_disk.py FOLDER
 """
 
 import json
@@ -12,7 +12,7 @@ from difjax import __main__
 from difjax.training import writers
 from tests import tiny
 
-FOLDER, WHEN = pathlib.Path(sys.argv[1]), sys.argv[2]
+FOLDER = pathlib.Path(sys.argv[1])
 FILLING = """
 from tests import tiny_mean_config
 
@@ -32,22 +32,29 @@ def train(steps, config='tests/tiny_mean_config.py'):
   return code, [row['step'] for row in writers.read_metrics(FOLDER / 'run')]
 
 
+def empty():
+  """Makes room again."""
+  (FOLDER / 'filler').unlink(missing_ok=True)
+  hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+  resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+
+
 def main():
-  """Fills the disk between two starts, or by a hook."""
+  """Fills the disk by a hook, then between two starts."""
   filling = FOLDER / 'filling.py'
   filling.write_text(FILLING)
   found = [train(2)]
   print('FILLED', file=sys.stderr, flush=True)
-  if WHEN == 'before':
-    tiny.fill(FOLDER)
-    found.append(train(6))
-  else:
-    found.append(train(6, filling))
+  found.append(train(6, filling))
   print('EMPTIED', file=sys.stderr, flush=True)
-  (FOLDER / 'filler').unlink(missing_ok=True)
-  hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
-  resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
-  print(json.dumps([*found, train(6)]))
+  empty()
+  found.append(train(6))
+  print('FILLED', file=sys.stderr, flush=True)
+  tiny.fill(FOLDER)
+  found.append(train(9))
+  print('EMPTIED', file=sys.stderr, flush=True)
+  empty()
+  print(json.dumps([*found, train(9)]))
 
 
 main()
