@@ -18,6 +18,7 @@ import hashlib
 import json
 import logging
 import pathlib
+import shutil
 from collections.abc import Callable
 from concurrent import futures
 from typing import Any
@@ -31,6 +32,7 @@ from difjax.typing import PyTree
 
 _LOG = logging.getLogger(__name__)
 _MANIFEST = 'difjax_manifest.json'
+_MARGIN = 2**20  # bytes of metadata beside the numbers, and to spare
 _AVERAGE = 'ema.'  # and its name: the item of an average
 
 
@@ -83,6 +85,7 @@ class Checkpointer:
     Raises:
       CheckpointError: this or an earlier save could not be written.
     """
+    self._check_space(state)
     step = int(meta['step'])
     items = _split(state)
     parts = {k: ocp.args.StandardSave(v) for k, v in items.items()}
@@ -150,6 +153,17 @@ class Checkpointer:
     finally:
       self._sealer.shutdown()
       self._guard(self._manager.close)
+
+  def _check_space(self, state: states.TrainState) -> None:
+    """Fails before orbax begins: it leaves a torn step on a full disk."""
+    needed = sum(leaf.nbytes for leaf in jax.tree.leaves(state)) + _MARGIN
+    free = shutil.disk_usage(self._directory).free
+    if free < needed:
+      raise errors.CheckpointError(
+        f'the disk is full: a checkpoint in {self._directory} needs '
+        f'{needed / 2**20:,.0f} MiB of {free / 2**20:,.0f} that are free; '
+        'earlier checkpoints are intact, and the same command resumes'
+      )
 
   def _guard(self, action: Callable[[], object]) -> None:
     """Runs an action of orbax; its pages of errors become one line."""

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from difjax import denoising
+from difjax import denoising, processes
 from tests import analytic
 
 pytestmark = pytest.mark.usefixtures('x64')
@@ -72,7 +72,8 @@ def test_velocity_is_drift_and_score(process):
   )  # fmt: skip
 
 
-def test_scalar_and_batched_times_agree(process):
+def test_scalar_and_batched_times_agree():
+  process = processes.VP()
   x, _ = points(process)
   pair = denoising.Prediction(x, x[::-1])
   t = jnp.asarray(0.5 * (process.t_min + process.t_max))

@@ -143,16 +143,16 @@ def test_likelihood_weighting_with_importance_sampling():
   agree(losses(task, data), exact)
 
 
-def test_point_mass_costs_nothing(smooth, target):
+def test_point_mass_costs_nothing(target):
   # All data at one point, and a network that knows it: x_0 and eps are exact.
-  data = analytic.Gaussian(mean=0.3, std=0.0)
-  task = objective(data, smooth, target)
+  data, process = analytic.Gaussian(mean=0.3, std=0.0), processes.Cosine()
+  task = objective(data, process, target)
   batch = {'image': jnp.full((8, *SHAPE), 0.3)}
   value, _ = task.loss(
     {}, (), (), batch, jax.random.key(0), step=0, ema={}
   )
-  t = np.linspace(smooth.t_min, smooth.t_max, 50)
-  a, b = (np.abs(v).max() for v in target.coefficients(smooth, t))
+  t = np.linspace(process.t_min, process.t_max, 50)
+  a, b = (np.abs(v).max() for v in target.coefficients(process, t))
   assert 0 <= float(value) < 1e-16 * (1 + a**2 + b**2)
 
 

@@ -279,13 +279,27 @@ def test_leavings_of_a_killed_save_are_removed(tmp_path):
   assert not orphan.exists()
 
 
+def test_pages_of_errors_become_one_line(tmp_path, monkeypatch):
+  """Of a disk that fills up while a step is written: orbax raises twice."""
+  saver = opened(tmp_path)
+
+  def fail():
+    raise ValueError('RESOURCE_EXHAUSTED: Error writing\nTraceback ...')
+
+  monkeypatch.setattr(saver._manager, 'wait_until_finished', fail)
+  monkeypatch.setattr(saver._manager, 'close', fail)
+  with pytest.raises(errors.CheckpointError, match='the disk is full') as e:
+    saver.close()
+  assert '\n' not in str(e.value)
+
+
 def test_a_full_disk_is_one_line_and_loses_nothing(tmp_path):
-  """On a file system of 600 kB, or with small files alone if none is to be had.
+  """On a file system of 4 MB, or with small files alone if none is to be had.
 
   In a process of its own: train to step 2, let a hook fill the disk, fail,
   make room, go on to step 6, fill it, fail, make room, go on to step 9.
   """
-  mount = f'mount -t tmpfs -o size=600k none {tmp_path} && exec "$@"'
+  mount = f'mount -t tmpfs -o size=4m none {tmp_path} && exec "$@"'
   inside = ['unshare', '-rm', 'sh', '-c', mount, 'sh']
   can_mount = shutil.which('unshare') and not subprocess.run(
     [*inside, 'true'], check=False, capture_output=True
