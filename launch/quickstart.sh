@@ -8,6 +8,6 @@ set -eu
 source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 ensure_env
 cd "$root"
-workdir="${DIFJAX_WORKDIR:-runs/quickstart}"
+workdir="${DIFJAX_WORKDIR:-$root/runs/quickstart}"
 .venv/bin/difjax train --config=configs/quickstart.py --workdir="$workdir" "$@"
 .venv/bin/difjax report --workdir="$workdir"

@@ -16,7 +16,7 @@ from difjax.data import device
 from difjax.training import loop, writers
 from tests import tiny
 
-MESHES = {'fsdp': tiny.FSDP, 'data': training.Mesh()}
+SPLIT = tiny.trainer(mesh=tiny.FSDP, rules=tiny.SPLIT_ALL)  # 12 steps
 
 
 def metrics(workdir, key='train/loss'):
@@ -24,24 +24,50 @@ def metrics(workdir, key='train/loss'):
   return [row['step'] for row in rows], np.array([row[key] for row in rows])
 
 
-@pytest.mark.parametrize('mesh', MESHES)
-def test_a_restart_changes_no_bit(mesh, tmp_path):
+class Digests:
+  """A hook that notes the digest of every twelfth state."""
+
+  every = 12
+
+  def __init__(self):
+    self.found = {}
+
+  def __call__(self, run, step, state):
+    """Notes."""
+    self.found[step] = pytree.digest(state)
+
+
+@pytest.fixture(scope='module')
+def whole(tmp_path_factory):
+  """Twenty steps split in eight: the work directory and the twelfth digest."""
+  workdir, hook = tmp_path_factory.mktemp('whole'), Digests()
+  trainer = dataclasses.replace(SPLIT, steps=20, hooks=(hook,))
+  training.train(trainer, workdir)
+  return workdir, hook.found[12]
+
+
+def test_a_restart_changes_no_bit(whole, tmp_path):
   """Dropout, hidden labels, flips, warm-up, an average: 12 = 6 + 6."""
-  whole, halves = tmp_path / 'whole', tmp_path / 'halves'
-  trainer = tiny.trainer(mesh=MESHES[mesh], rules=tiny.SPLIT_ALL)
-  half = dataclasses.replace(trainer, steps=6)
-  expected = pytree.digest(training.train(trainer, whole))
-  assert pytree.digest(training.train(half, halves)) != expected
-  assert pytree.digest(training.train(trainer, halves)) == expected
+  workdir, expected = whole
+  half = training.train(dataclasses.replace(SPLIT, steps=6), tmp_path)
+  assert pytree.digest(half) != expected
+  assert pytree.digest(training.train(SPLIT, tmp_path)) == expected
   for key in ('train/loss', 'train/grad_norm', 'train/learning_rate'):
-    steps, values = metrics(halves, key)
+    steps, values = metrics(tmp_path, key)
     assert steps == list(range(1, 13))
-    np.testing.assert_array_equal(values, metrics(whole, key)[1])
+    np.testing.assert_array_equal(values, metrics(workdir, key)[1][:12])
+
+
+def test_a_restart_changes_no_bit_of_copies(tmp_path):
+  """As above, with eight copies of the state, killed between 6 and 12."""
+  trainer = tiny.trainer()
+  expected = pytree.digest(training.train(trainer, tmp_path))
+  shutil.rmtree(tmp_path / 'checkpoints' / '12')
+  assert pytree.digest(training.train(trainer, tmp_path)) == expected
 
 
 def test_the_state_is_split_as_the_tests_say():
-  trainer = tiny.trainer(mesh=tiny.FSDP, rules=tiny.SPLIT_ALL)
-  _, abstract = loop.compiled(trainer, tiny.FSDP.build())
+  _, abstract = loop.compiled(SPLIT, tiny.FSDP.build())
   for tree in (abstract.params, abstract.ema['main'], abstract.opt_state):
     shapes = [
       (leaf.shape, leaf.sharding.shard_shape(leaf.shape))
@@ -52,14 +78,12 @@ def test_the_state_is_split_as_the_tests_say():
     assert set(shapes) == {((1, 64, 16), (1, 8, 16))}
 
 
-def test_the_loss_does_not_depend_on_the_mesh(tmp_path):
-  alone, split = tmp_path / 'alone', tmp_path / 'split'
-  trainer = tiny.trainer(rules=tiny.SPLIT_ALL, steps=20)
-  training.train(dataclasses.replace(trainer, mesh=tiny.OneDevice()), alone)
-  training.train(dataclasses.replace(trainer, mesh=tiny.FSDP), split)
-  steps, losses = metrics(split)
+def test_the_loss_does_not_depend_on_the_mesh(whole, tmp_path):
+  alone = dataclasses.replace(SPLIT, mesh=tiny.OneDevice(), steps=20)
+  training.train(alone, tmp_path)
+  steps, losses = metrics(tmp_path)
   assert steps == list(range(1, 21))
-  np.testing.assert_allclose(losses, metrics(alone)[1], rtol=1e-5)
+  np.testing.assert_allclose(losses, metrics(whole[0])[1], rtol=1e-5)
 
 
 def test_a_kill_after_a_checkpoint_leaves_each_row_once(tmp_path):
