@@ -21,7 +21,7 @@ def get_config() -> config_dict.ConfigDict:
     num_classes=10, remat=True,
   )  # fmt: skip
   config = config_dict.ConfigDict()
-  config.steps = config_dict.FieldReference(2_000)
+  config.steps = config_dict.FieldReference(2_500)
   config.objective = parts.edm(network, data_std=DATA_STD, mean=-0.6)
   config.objective.label_dropout = 0.1
   config.data = dict(
