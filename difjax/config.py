@@ -279,6 +279,8 @@ def _fits(value: Any, hint: Any) -> bool:
   plain = (bool, int, float, str, tuple, types.NoneType)
   options = typing.get_args(hint) if _is_union(hint) else (hint,)
   options = tuple(typing.get_origin(option) or option for option in options)
+  if isinstance(value, dict):  # parts without a type where one is wanted
+    return not all(map(_no_mapping, options))
   if not all(option in plain for option in options):
     return True
   if isinstance(value, bool):
@@ -286,6 +288,13 @@ def _fits(value: Any, hint: Any) -> bool:
   if isinstance(value, int) and float in options:
     return True
   return isinstance(value, options)
+
+
+def _no_mapping(hint: Any) -> bool:
+  """Says whether a dict cannot be what an annotation asks for."""
+  if not isinstance(hint, type):
+    return False
+  return getattr(hint, '_is_protocol', False) or not issubclass(dict, hint)
 
 
 def _is_union(hint: Any) -> bool:

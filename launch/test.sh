@@ -6,4 +6,5 @@ set -eu
 source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 ensure_env test
 cd "$root"
-exec .venv/bin/python -m pytest "$@"
+# A file stays on one core, which shares what its fixtures compile.
+exec .venv/bin/python -m pytest --numprocesses logical --dist loadfile "$@"

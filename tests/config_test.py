@@ -343,3 +343,10 @@ def test_differences():
 def test_differences_of_sequences_within_sequences():
   # JSON turns tuples into lists at every depth.
   assert config.differences(dict(a=((1, 2), 3)), dict(a=[[1, 2], 3])) == []
+
+
+def test_parts_without_a_type_are_refused_where_an_object_is_wanted():
+  spec = {'type': 'training.Trainer', 'mesh': {'fsdp': 2}}
+  whole = {'objective': None, 'data': None, 'steps': 1}
+  with pytest.raises(errors.ConfigError, match=r'config\.mesh must be Mesh'):
+    config.build({**spec, **whole})

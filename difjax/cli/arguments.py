@@ -39,6 +39,7 @@ def parse(
   define(values)
   try:
     for name, config in (configs or {}).items():
+      _make_room(config, name, argv)
       config_flags.DEFINE_config_dict(
         name, config, flag_values=values, sys_argv=['difjax', *argv],
         accept_new_attributes=True, lock_config=False,
@@ -51,6 +52,21 @@ def parse(
   if rest:
     raise errors.ConfigError(f'{rest[0]!r} is no flag: write --name=value')
   return values
+
+
+def _make_room(
+  config: config_dict.ConfigDict, name: str, argv: list[str]
+) -> None:
+  """Adds the empty parts that overrides reach into, such as --config.mesh."""
+  for item in argv:
+    if item.startswith(f'--{name}.'):
+      part = config
+      for key in item.split('=', 1)[0].split('.')[1:-1]:
+        if key not in part:
+          part[key] = config_dict.ConfigDict()
+        part = part[key]
+        if not isinstance(part, config_dict.ConfigDict):
+          break
 
 
 def take(argv: list[str], name: str) -> tuple[str | None, list[str]]:

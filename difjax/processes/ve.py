@@ -33,6 +33,14 @@ class VE(base.Process):
   t_min: float = 1e-5
   t_max: float = 1.0
 
+  def __post_init__(self) -> None:
+    super().__post_init__()
+    if not 0 < self.sigma_min < self.sigma_max:
+      raise ValueError(
+        f'needs 0 < sigma_min < sigma_max, not {self.sigma_min} and '
+        f'{self.sigma_max}'
+      )
+
   def alpha(self, t: Array) -> Array:
     """Returns 1."""
     return jnp.ones_like(base.as_time(t))

@@ -40,6 +40,14 @@ class VP(base.Process):
   t_min: float = 1e-5
   t_max: float = 1.0
 
+  def __post_init__(self) -> None:
+    super().__post_init__()
+    if not 0 < self.beta_min <= self.beta_max:
+      raise ValueError(
+        f'needs 0 < beta_min <= beta_max, not {self.beta_min} and '
+        f'{self.beta_max}'
+      )
+
   def beta(self, t: Array) -> Array:
     """Returns the noise rate."""
     return self.beta_min + base.as_time(t) * (self.beta_max - self.beta_min)

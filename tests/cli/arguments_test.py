@@ -52,7 +52,6 @@ def test_a_new_argument_of_a_part_may_be_given():
     ('--num=0', 'num'),
     ('--num=three', 'num'),
     ('--config.a.n=two', 'two'),
-    ('--config.b.n=2', "'b'"),
     ('--config.a.n.m=2', 'n'),
     ('stray', 'stray'),
   ],
@@ -143,3 +142,10 @@ def test_a_config_file_that_fails_is_named(text, named, tmp_path):
 def test_a_config_file_that_is_not_there(name):
   with pytest.raises(errors.ConfigError, match='is not there'):
     arguments.config_file(name)
+
+
+def test_an_override_reaches_a_part_that_the_config_leaves_out():
+  spec = config_dict.ConfigDict({'steps': 1})
+  argv = ['--config.mesh.type=training.Mesh', '--config.mesh.fsdp=8']
+  values = arguments.parse(argv, lambda v: None, '', {'config': spec})
+  assert values.config.mesh.to_dict() == {'type': 'training.Mesh', 'fsdp': 8}

@@ -39,3 +39,9 @@ def test_official_sde(golden):
   # The official data are in [0, 1]; the formulas do not know of that.
   ve = processes.VE(sigma_min=0.01, sigma_max=50)
   official.check_sde(golden('scoresde_sdes'), 've', ve)
+
+
+@pytest.mark.parametrize('ends', [(2.0, 1.0), (0.0, 1.0), (1.0, 1.0)])
+def test_levels_that_do_not_grow_are_refused(ends):
+  with pytest.raises(ValueError, match='sigma_min < sigma_max'):
+    processes.VE(sigma_min=ends[0], sigma_max=ends[1])

@@ -58,3 +58,9 @@ def test_alpha_at_the_noise_end_is_above_1e_3(t_max):
 )
 def test_official_sde(golden, name, process):
   official.check_sde(golden('scoresde_sdes'), name, process)
+
+
+@pytest.mark.parametrize('ends', [(2.0, 1.0), (0.0, 1.0)])
+def test_rates_that_do_not_fit_are_refused(ends):
+  with pytest.raises(ValueError, match='beta_min <= beta_max'):
+    processes.VP(beta_min=ends[0], beta_max=ends[1])
