@@ -5,7 +5,7 @@
 flags:
   --config=FILE         the experiment
   --config.KEY=VALUE    overrides any argument of any part
-  --steps=N             steps in a round (100)
+  --steps=N             steps in a round (200)
   --rounds=N            rounds, one of each kind in turn; medians count (5)
 
 Prints two ratios of times taken in one run, so that a busy machine hurts both
@@ -30,7 +30,7 @@ def main(argv: list[str]) -> int:
   """Measures; returns the exit code."""
 
   def define(values: flags.FlagValues) -> None:
-    flags.DEFINE_integer('steps', 100, '', lower_bound=1, flag_values=values)
+    flags.DEFINE_integer('steps', 200, '', lower_bound=1, flag_values=values)
     flags.DEFINE_integer('rounds', 5, '', lower_bound=1, flag_values=values)
 
   path, argv = arguments.take(argv, 'config')
