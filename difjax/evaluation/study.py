@@ -201,9 +201,10 @@ class _Work:
     """Samples above their nearest training images."""
     count, k = _PAIRS
     made, _ = self.sampled(self.study.sampler)
-    flat = lambda x: distribution.pixels(x)
     _, found = metrics.nearest_neighbours(
-      flat(made.images[:count]), flat(self.train.images), k=k
+      distribution.pixels(made.images[:count]),
+      distribution.pixels(self.train.images),
+      k=k,
     )
     png = plots.nearest_pairs(made.images[:count], self.train.images[found])
     return self._figure(
