@@ -7,6 +7,7 @@ scikit-learn come with the first call that needs them.
 
 from __future__ import annotations
 
+from difjax.metrics.classifier import Classifier, fit_classifier
 from difjax.metrics.frechet import frechet_distance
 from difjax.metrics.nearest import nearest_neighbours, nearest_ratio
 from difjax.metrics.precision_recall import Overlap, overlap
@@ -14,9 +15,11 @@ from difjax.metrics.statistics import Gaussian, Moments
 from difjax.metrics.two_sample import two_sample_accuracy
 
 __all__ = [
+  'Classifier',
   'Gaussian',
   'Moments',
   'Overlap',
+  'fit_classifier',
   'frechet_distance',
   'nearest_neighbours',
   'nearest_ratio',
