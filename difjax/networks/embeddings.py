@@ -6,12 +6,21 @@ A sinusoidal code of width F = 2h of a number t is the pair of halves
 
 k = 0 ... h - 1, b = 10^4. The divisor h - 1 (`endpoint`) with the sine first
 is that of DDPM and score SDE, h with the cosine first that of DiT and ADM.
+The Gaussian Fourier code of a noise level n draws its frequencies once,
+
+  sin(2 pi w_k log n), cos(2 pi w_k log n),   w_k ~ N(0, s^2).            (2)
+
+Networks of noise ladders read the index j of a level, the highest first:
+
+  sigma_j = sigma_max (sigma_min / sigma_max)^(j / (N - 1)).              (3)
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
@@ -51,18 +60,72 @@ class Positional(nn.Module):
     return jnp.concatenate(halves[::-1] if self.cos_first else halves, -1)
 
 
+class Fourier(nn.Module):
+  """The Gaussian Fourier code (2); its frequencies are not trained.
+
+  They are a parameter all the same, so that checkpoints carry them.
+
+  Attributes:
+    width: number of frequencies, half the length of the code.
+    scale: s, their standard deviation.
+  """
+
+  width: int
+  scale: float = 16.0
+
+  @nn.compact
+  def __call__(self, noise: Array) -> Array:
+    """Encodes positive noise [B] as [B, 2 width] in at least float32."""
+    w = self.param('W', nn.initializers.normal(self.scale), (self.width,))
+    noise = noise.astype(jnp.promote_types(noise.dtype, jnp.float32))
+    w = jax.lax.stop_gradient(w).astype(noise.dtype)
+    phase = 2 * np.pi * jnp.log(noise)[:, None] * w
+    return jnp.concatenate([jnp.sin(phase), jnp.cos(phase)], -1)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SigmaOfIndex:
+  """The noise level of an index of a descending ladder (3).
+
+  Attributes:
+    sigma_min: the last level, in the units of the network's data.
+    sigma_max: the first level.
+    levels: N.
+    truncate: read the whole part of the index, as the official code does; else
+      levels between two are geometric too.
+  """
+
+  sigma_min: float
+  sigma_max: float
+  levels: int
+  truncate: bool = False
+
+  def __call__(self, index: Array) -> Array:
+    """Maps indices of any shape to levels."""
+    ends = np.log([self.sigma_max, self.sigma_min])
+    table = np.exp(np.linspace(*ends, self.levels))
+    index = jnp.clip(index, 0, self.levels - 1)
+    whole = jnp.floor(index)
+    sigma = jnp.asarray(table, index.dtype)[whole.astype(jnp.int32)]
+    rate = (ends[1] - ends[0]) / (self.levels - 1)
+    between = jnp.exp((index - whole) * rate)
+    return sigma if self.truncate else sigma * between
+
+
 class NoiseMLP(nn.Module):
-  """Two dense layers with SiLU between them, in float32."""
+  """Two dense layers with an activation between them, in float32."""
 
   width: int
   kernel_init: layers.Initialiser = layers.fan_average()
+  activation: Callable[[Array], Array] = nn.silu
 
   @nn.compact
   def __call__(self, code: Array) -> Array:
     """Maps [B, F] to [B, width]."""
     h = nn.Dense(self.width, kernel_init=self.kernel_init, name='hidden')(code)
     return nn.Dense(
-      self.width, kernel_init=self.kernel_init, name='out')(nn.silu(h))
+      self.width, kernel_init=self.kernel_init, name='out')(
+        self.activation(h))
 
 
 class Label(nn.Module):

@@ -39,7 +39,7 @@ def fan_average(scale: float = 1.0) -> Initialiser:
 
 
 def conv(
-  features: int, kernel: int, *, dtype: jax.typing.DTypeLike,
+  features: int, kernel: int, *, dtype: jax.typing.DTypeLike | None,
   scale: float = 1.0, name: str
 ) -> nn.Conv:
   """A square convolution of stride 1 with the initialiser (1)."""
@@ -58,7 +58,7 @@ class GroupNorm(nn.Module):
   groups: int = 32
   min_channels: int = 4
   epsilon: float = 1e-6
-  dtype: jax.typing.DTypeLike = jnp.float32
+  dtype: jax.typing.DTypeLike | None = jnp.float32
 
   @nn.compact
   def __call__(self, x: Array) -> Array:

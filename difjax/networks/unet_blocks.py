@@ -3,14 +3,15 @@
 Every part maps features h [B, H, W, C] under an embedding e [B, E] of noise
 and label, and is made by one call that names its `Part` fields. The residual
 block is that of DDPM (2006.11239), or with a resampling inside that of BigGAN
-as in DDPM++ and NCSN++ (2011.13456), r being that resampling or nothing:
+as in DDPM++ and NCSN++ (2011.13456). With the activation f and that resampling
+or nothing as r,
 
-  a = conv(r(silu(norm(h)))) + Linear(silu(e))                            (1)
-  out = (shortcut(r(h)) + conv(dropout(silu(norm(a))))) / d               (2)
+  a = conv(r(f(norm(h)))) + Linear(f(e))                                  (1)
+  out = (shortcut(r(h)) + conv(dropout(f(norm(a))))) / d                  (2)
 
 with d = sqrt 2 where residuals are rescaled, else 1. The shortcut is a 1 x 1
 convolution where channels change or the block resamples, else the identity.
-The last convolution starts silent.
+The last convolution starts silent. A network without embedding has no Linear.
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ import math
 from collections.abc import Callable
 
 import jax
-import jax.numpy as jnp
 from flax import linen as nn
 
 from difjax.networks import attention, layers, resample
@@ -32,22 +32,31 @@ class Part(nn.Module):
   Attributes:
     channels: of the output.
     norm: factory of the norms.
+    activation: f, between layers.
     dropout: rate inside residual blocks.
     skip_rescale: divide sums of a branch and its shortcut by sqrt 2.
-    dtype: compute dtype.
+    init_scale: of the last layer of a branch; 0 starts it silent.
+    dtype: compute dtype; None for that of features and parameters.
   """
 
   channels: int
   norm: layers.Factory = layers.GroupNorm
+  activation: Callable[[Array], Array] = nn.silu
   dropout: float = 0.0
   skip_rescale: bool = False
-  dtype: jax.typing.DTypeLike = jnp.float32
+  init_scale: float = 0.0
+  dtype: jax.typing.DTypeLike | None = None
 
   @nn.nowrap
   def merge(self, shortcut: Array, branch: Array) -> Array:
     """Adds a branch to its shortcut as equation (2) has it."""
-    total = shortcut + branch
-    return total * math.sqrt(0.5) if self.skip_rescale else total
+    return merge(shortcut, branch, self.skip_rescale)
+
+
+def merge(shortcut: Array, branch: Array, rescale: bool) -> Array:
+  """Adds two of equal variance; `rescale` keeps that variance."""
+  total = shortcut + branch
+  return total * math.sqrt(0.5) if rescale else total
 
 
 class ResidualBlock(Part):
@@ -62,20 +71,23 @@ class ResidualBlock(Part):
   shortcut_scale: float = 1.0
 
   @nn.compact
-  def __call__(self, x: Array, emb: Array, train: bool) -> Array:
+  def __call__(self, x: Array, emb: Array | None, train: bool) -> Array:
     """Maps [B, H, W, C] to [B, H', W', channels]."""
-    conv = layers.conv
-    h = nn.silu(self.norm(dtype=self.dtype, name='norm_0')(x))
+    conv, act = layers.conv, self.activation
+    h = act(self.norm(dtype=self.dtype, name='norm_0')(x))
     if self.resampling is not None:
       h, x = self.resampling(h), self.resampling(x)
     h = conv(self.channels, 3, dtype=self.dtype, name='conv_0')(h)
-    shift = nn.Dense(
-      self.channels, kernel_init=layers.fan_average(), dtype=self.dtype,
-      name='emb')(nn.silu(emb))
-    h = h + shift[:, None, None]
-    h = nn.silu(self.norm(dtype=self.dtype, name='norm_1')(h))
+    if emb is not None:
+      shift = nn.Dense(
+        self.channels, kernel_init=layers.fan_average(), dtype=self.dtype,
+        name='emb')(act(emb))
+      h = h + shift[:, None, None]
+    h = act(self.norm(dtype=self.dtype, name='norm_1')(h))
     h = nn.Dropout(self.dropout, deterministic=not train)(h)
-    h = conv(self.channels, 3, scale=0.0, dtype=self.dtype, name='conv_1')(h)
+    h = conv(
+      self.channels, 3, scale=self.init_scale, dtype=self.dtype,
+      name='conv_1')(h)
     if x.shape[-1] != self.channels or self.resampling is not None:
       x = conv(
         self.channels, 1, scale=self.shortcut_scale, dtype=self.dtype,
@@ -95,7 +107,7 @@ class AttentionBlock(Part):
   implementation: attention.Implementation = None
 
   @nn.compact
-  def __call__(self, x: Array, emb: Array, train: bool) -> Array:
+  def __call__(self, x: Array, emb: Array | None, train: bool) -> Array:
     """Maps [B, H, W, channels] to itself; `emb` and `train` are not used."""
     tokens = self.norm(dtype=self.dtype, name='norm')(x).reshape(
       x.shape[0], -1, x.shape[-1])
@@ -103,27 +115,67 @@ class AttentionBlock(Part):
     # the fan-out: twice the average fan, hence twice the scale.
     h = attention.SelfAttention(
       self.heads, qkv_init=layers.fan_average(0.2),
-      out_init=layers.fan_average(0.0), implementation=self.implementation,
-      dtype=self.dtype, name='attention')(tokens)
+      out_init=layers.fan_average(self.init_scale),
+      implementation=self.implementation, dtype=self.dtype,
+      name='attention')(tokens)
     return layers.constrain(self.merge(x, h.reshape(x.shape)), 'batch')
 
 
 class ConvDown(Part):
-  """A convolution of stride 2, padded on the right and at the bottom."""
+  """A convolution of stride 2, with or without a low-pass before it.
+
+  Attributes:
+    kernel: taps of the low-pass; without any the convolution is padded on the
+      right and at the bottom.
+  """
+
+  kernel: tuple[float, ...] = ()
 
   @nn.compact
-  def __call__(self, x: Array, emb: Array, train: bool) -> Array:
+  def __call__(
+    self, x: Array, emb: Array | None = None, train: bool = False
+  ) -> Array:
     """Maps [B, H, W, C] to [B, H/2, W/2, channels]."""
+    padding = ((0, 1), (0, 1))
+    if self.kernel:
+      x, padding = resample.fir(x, self.kernel, margin=1), ((0, 0), (0, 0))
     return nn.Conv(
-      self.channels, (3, 3), strides=2, padding=((0, 1), (0, 1)),
+      self.channels, (3, 3), strides=2, padding=padding,
       kernel_init=layers.fan_average(), dtype=self.dtype, name='conv')(x)
 
 
 class ConvUp(Part):
-  """Nearest neighbours, then a convolution."""
+  """Doubling, then a convolution.
+
+  Attributes:
+    kernel: taps of the filter that doubles; without any, nearest neighbours.
+  """
+
+  kernel: tuple[float, ...] = ()
 
   @nn.compact
-  def __call__(self, x: Array, emb: Array, train: bool) -> Array:
+  def __call__(
+    self, x: Array, emb: Array | None = None, train: bool = False
+  ) -> Array:
     """Maps [B, H, W, C] to [B, 2H, 2W, channels]."""
-    return layers.conv(self.channels, 3, dtype=self.dtype, name='conv')(
-      resample.nearest_up(x))
+    if not self.kernel:
+      return layers.conv(self.channels, 3, dtype=self.dtype, name='conv')(
+        resample.nearest_up(x))
+    return nn.Conv(
+      self.channels, (3, 3), padding='VALID',
+      kernel_init=layers.fan_average(), dtype=self.dtype, name='conv')(
+        resample.fir(x, self.kernel, up=2, margin=1))
+
+
+class Resample(Part):
+  """Halving or doubling without parameters; channels stay.
+
+  Attributes:
+    resampling: a function of features.
+  """
+
+  resampling: Callable[[Array], Array] = resample.average_down
+
+  def __call__(self, x: Array, emb: Array | None, train: bool) -> Array:
+    """Maps [B, H, W, C] to [B, H', W', C]."""
+    return self.resampling(x)

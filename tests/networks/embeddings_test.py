@@ -45,6 +45,38 @@ def test_code_names_a_width_without_two_halves(width):
     encode([0.0], width)
 
 
+def test_fourier_code_in_closed_form():
+  noise, w = np.array([0.5, 3.0]), np.array([0.3, -1.2, 16.0])
+  code = embeddings.Fourier(3).apply({'params': {'W': w}}, jnp.asarray(noise))
+  phase = 2 * np.pi * np.log(noise)[:, None] * w
+  expected = np.concatenate([np.sin(phase), np.cos(phase)], -1)
+  np.testing.assert_allclose(code, expected, atol=1e-4)
+
+
+def test_fourier_frequencies_are_a_parameter_that_is_not_trained():
+  module, noise = embeddings.Fourier(4096, scale=16.0), jnp.array([2.0])
+  params = module.init(jax.random.key(0), noise)
+  w = params['params']['W']
+  assert w.shape == (4096,)
+  assert abs(w.std() - 16) < 1  # five standard errors
+  gradient = jax.grad(lambda p: module.apply(p, noise).sum())(params)
+  np.testing.assert_array_equal(gradient['params']['W'], 0)
+
+
+def test_sigma_of_index_descends_geometrically():
+  fields = dict(sigma_min=0.01, sigma_max=100.0, levels=5)
+  read = embeddings.SigmaOfIndex(**fields)
+  levels = [100, 10, 1, 0.1, 0.01]
+  np.testing.assert_allclose(read(jnp.arange(5.0)), levels, rtol=1e-5)
+  # A rounding of the index must not move the level.
+  close = read(jnp.arange(1.0, 5.0) - 1e-6)
+  np.testing.assert_allclose(close, levels[1:], rtol=1e-5)
+  np.testing.assert_allclose(read(jnp.array([1.5])), [10**0.5], rtol=1e-5)
+  official = embeddings.SigmaOfIndex(**fields, truncate=True)
+  np.testing.assert_allclose(
+    official(jnp.array([0.0, 1.9, 2.0, 7.0])), [100, 10, 1, 0.01], rtol=1e-5)
+
+
 def test_noise_mlp_is_linear_silu_linear():
   mlp, code = embeddings.NoiseMLP(5), jnp.linspace(-2, 2, 8).reshape(2, 4)
   y, variables = mlp.init_with_output(jax.random.key(0), code)
@@ -52,6 +84,14 @@ def test_noise_mlp_is_linear_silu_linear():
   h = np.asarray(code, np.float64) @ p['hidden']['kernel']
   expected = h / (1 + np.exp(-h)) @ p['out']['kernel']
   np.testing.assert_allclose(y, expected, atol=1e-6)
+
+
+def test_noise_mlp_takes_another_activation():
+  mlp, code = embeddings.NoiseMLP(5, activation=jnp.square), jnp.ones((1, 4))
+  y, variables = mlp.init_with_output(jax.random.key(0), code)
+  p = variables['params']
+  hidden = (code @ p['hidden']['kernel']) ** 2
+  np.testing.assert_allclose(y, hidden @ p['out']['kernel'], atol=1e-5)
 
 
 @pytest.fixture(scope='module')

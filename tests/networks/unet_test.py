@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from difjax.networks import layers, resample, unet, unet_blocks
+from difjax.networks import embeddings, layers, resample, unet, unet_blocks
 
 SMALL = dict(
   channels=8, multipliers=(1, 2), blocks_per_level=1,
@@ -52,13 +52,35 @@ def apply(net):
   return jit(net.apply)
 
 
+FIR = dict(
+  down=functools.partial(
+    unet_blocks.ResidualBlock, resampling=resample.FIRDown()),
+  up=functools.partial(unet_blocks.ResidualBlock, resampling=resample.FIRUp()))
+NCSNPP = dict(FIR, input_residual=functools.partial(
+  unet_blocks.ConvDown, kernel=(1, 3, 3, 1)))
+SKIPS = dict(
+  FIR, input_skip=resample.FIRDown(), output_skip=resample.FIRUp(),
+  encoding=embeddings.Fourier)
+FOURIER = dict(NCSNPP, encoding=embeddings.Fourier)
+DEEP, SHALLOW = dict(blocks_per_level=8), dict(blocks_per_level=2)
+
+
 @pytest.mark.parametrize(('fields', 'size', 'count'), [
   (dict(), 32, 61_804_419),
-  (dict(blocks_per_level=8), 32, 106_632_579),
-  (dict(DDPM, blocks_per_level=2), 32, 35_218_947),
-  (dict(DDPM, blocks_per_level=2, multipliers=(1, 1, 2, 2, 4, 4)), 256,
-   111_569_923),
-], ids=['ddpmpp', 'ddpmpp deep', 'ddpm', 'ddpm 256'])
+  (DEEP, 32, 106_632_579),
+  (NCSNPP, 32, 62_693_251),
+  (NCSNPP | DEEP, 32, 107_521_411),
+  (FOURIER, 32, 62_758_915),
+  (FOURIER | DEEP, 32, 107_587_075),
+  (SKIPS | SHALLOW | dict(multipliers=(1, 1, 2, 2, 2, 2, 2)), 256, 65_574_549),
+  (SKIPS | dict(channels=16, blocks_per_level=1,
+                multipliers=(1, 2, 4, 8, 16, 32, 32, 32)), 1024, 105_785_896),
+  (DDPM | SHALLOW, 32, 35_218_947),
+  (DDPM | SHALLOW | dict(conditional=False), 32, 32_329_347),
+  (DDPM | SHALLOW | dict(multipliers=(1, 1, 2, 2, 4, 4)), 256, 111_569_923),
+], ids=['ddpmpp', 'ddpmpp deep', 'ncsnpp', 'ncsnpp deep', 'ncsnpp continuous',
+        'ncsnpp continuous deep', 'ncsnpp 256', 'ncsnpp 1024', 'ddpm',
+        'ddpm unconditional', 'ddpm 256'])
 def test_parameter_counts_of_score_sde(fields, size, count):
   found = shapes(unet.UNet(**fields), (1, size, size, 3))
   assert sum(a.size for a in jax.tree.leaves(found)) == count
@@ -138,6 +160,66 @@ def test_training_drops_out_and_reaches_every_parameter():
   jax.tree.map(
     lambda a, b: np.testing.assert_allclose(
       a, b, rtol=1e-3, atol=1e-4 * abs(a).max()), grads, regained)
+
+
+ONE_LEVEL = unet.UNet(
+  channels=4, multipliers=(1,), blocks_per_level=0, attention_resolutions=())
+
+
+def test_float64_images_are_computed_in_float64():
+  params = dense(ONE_LEVEL)
+  with jax.enable_x64(True):
+    exact = jax.tree.map(lambda a: np.asarray(a, np.float64), params)
+    x = np.asarray(X, np.float64) + 1e-10  # lost in float32
+    one, two = (ONE_LEVEL.apply(exact, jnp.asarray(v), jnp.asarray(NOISE))
+                for v in (x, x + 1e-10))
+    assert one.dtype == jnp.float64
+    assert 0 < abs(one - two).max() < 1e-7
+
+
+def test_input_and_output_conventions():
+  params = dense(ONE_LEVEL)
+  run = lambda x, noise, **fields: ONE_LEVEL.clone(**fields).apply(
+    params, x, noise)
+  noise = jnp.array([1.0, 2.0, 4.0])
+  plain = run(X, noise)
+  close = functools.partial(np.testing.assert_allclose, atol=1e-4, rtol=1e-4)
+  close(run((X + 1) / 2, noise, unit_range=True), plain)
+  scaled = run(X, noise, scale_by_sigma=True)
+  close(scaled * noise[:, None, None, None], plain)
+  squared = run(X, noise, scale_by_sigma=True, sigma=jnp.square)
+  close(squared * noise[:, None, None, None] ** 2, plain)
+
+
+def test_unconditional_network_has_no_embedding_and_ignores_noise():
+  net = ONE_LEVEL.clone(conditional=False)
+  params = dense(net)
+  assert 'time' not in params['params']
+  assert 'emb' not in params['params']['mid_block_0']
+  np.testing.assert_array_equal(
+    net.apply(params, X, NOISE), net.apply(params, X, NOISE + 7))
+
+
+def test_init_scale_reaches_branches_and_head():
+  net = ONE_LEVEL.clone(init_scale=1.0)
+  params = net.init(jax.random.key(0), X, NOISE)['params']
+  for path in ('mid_block_0/conv_1', 'mid_attention/attention/out', 'head'):
+    leaf = functools.reduce(lambda p, k: p[k], path.split('/'), params)
+    assert leaf['kernel'].std() > 0.01, path
+
+
+def test_output_skip_sums_the_heads_of_all_levels():
+  # With heads that put out their bias alone the sum is plain arithmetic.
+  net = unet.UNet(**{
+    **SMALL, 'blocks_per_level': 0, 'num_classes': 0, 'out_channels': None,
+    'output_skip': resample.nearest_up})
+  params = dense(net)['params']
+  for level, bias in ((0, 3.0), (1, 5.0)):
+    head = params[f'head_{level}']
+    params[f'head_{level}'] = dict(
+      kernel=0 * head['kernel'], bias=jnp.full((1,), bias))
+  assert 'head' not in params
+  np.testing.assert_allclose(net.apply({'params': params}, X, NOISE), 8.0)
 
 
 @pytest.mark.parametrize('shape', [(1, 9, 8, 1), (1, 8, 8)])
