@@ -10,8 +10,8 @@ import types
 
 __version__ = '0.1.0'
 _PACKAGES = (
-  'data', 'denoising', 'evaluation', 'metrics', 'networks', 'objectives',
-  'processes', 'sampling', 'training',
+  'data', 'denoising', 'evaluation', 'interop', 'metrics', 'networks',
+  'objectives', 'processes', 'sampling', 'training',
 )  # fmt: skip
 __all__ = ['__version__', *_PACKAGES]
 

@@ -19,7 +19,9 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _VERBS = types.MappingProxyType({
   'train': 'train a model from a config',
   'sample': 'write images of a trained model as PNG files and .npz',
+  'evaluate': 'measure a trained model, such as its bits per dimension',
   'report': 'judge a trained model and write report.html',
+  'convert': 'make a work directory of an official checkpoint',
   'data': 'prepare or index a data set',
   'bench': 'measure the loop against the bare compiled step',
   'doctor': 'say what is installed, what runs and what is missing',

@@ -36,7 +36,8 @@ from typing import Any
 from difjax import errors
 
 FOREIGN = frozenset({
-  'flax.linen.gelu', 'flax.linen.relu', 'flax.linen.silu', 'flax.linen.swish',
+  'flax.linen.elu', 'flax.linen.gelu', 'flax.linen.leaky_relu',
+  'flax.linen.relu', 'flax.linen.silu', 'flax.linen.swish',
   'jax.checkpoint_policies.dots_with_no_batch_dims_saveable',
   'jax.nn.gelu', 'jax.nn.relu', 'jax.nn.silu',
   'jax.numpy.bfloat16', 'jax.numpy.float16', 'jax.numpy.float32',

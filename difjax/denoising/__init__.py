@@ -4,10 +4,22 @@ from difjax.denoising.conditioning import (
   InputMap,
   Linear,
   LogSigma,
+  Sigma,
   UnitVariance,
   Unscaled,
 )
+from difjax.denoising.guidance import LogProb, classifier_guided
 from difjax.denoising.prediction import Denoiser, Prediction, score, velocity
+from difjax.denoising.restoration import (
+  AveragePool,
+  Grey,
+  LinearOperator,
+  Mask,
+  Operator,
+  Window,
+  moment_matched,
+  projected,
+)
 from difjax.denoising.targets import (
   Data,
   Noise,
@@ -19,20 +31,31 @@ from difjax.denoising.targets import (
 )
 
 __all__ = [
+  'AveragePool',
   'Data',
   'Denoiser',
+  'Grey',
   'InputMap',
   'Linear',
+  'LinearOperator',
+  'LogProb',
   'LogSigma',
+  'Mask',
   'Noise',
+  'Operator',
   'Preconditioned',
   'Prediction',
   'Score',
+  'Sigma',
   'Target',
   'UnitVariance',
   'Unscaled',
   'V',
   'Velocity',
+  'Window',
+  'classifier_guided',
+  'moment_matched',
+  'projected',
   'score',
   'velocity',
 ]

@@ -89,6 +89,21 @@ class LogSigma:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Sigma:
+  """c = sigma / (alpha unit).
+
+  Attributes:
+    unit: 2 for VE networks whose official data are in [0, 1].
+  """
+
+  unit: float = 1.0
+
+  def __call__(self, process: base.Process, t: Array) -> Array:
+    """Returns c in the shape of t."""
+    return jnp.exp(-0.5 * process.logsnr(t)) / self.unit
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class InputMap:
   """Gives (c_in, c_noise) for a process and times.
 

@@ -78,13 +78,20 @@ class Data:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Score:
-  """The score of the perturbation kernel, -eps / sigma."""
+  """The score of the perturbation kernel, -eps / sigma.
+
+  Attributes:
+    unit: u of -u eps / sigma, the score in coordinates x / u: 2 for networks
+      whose official data are in [0, 1].
+  """
+
+  unit: float = 1.0
 
   def coefficients(
     self, process: base.Process, t: Array
   ) -> tuple[Array, Array]:
-    """Returns (0, -1 / sigma)."""
-    inverse = 1 / process.sigma(t)
+    """Returns (0, -unit / sigma)."""
+    inverse = self.unit / process.sigma(t)
     return 0 * inverse, -inverse
 
 

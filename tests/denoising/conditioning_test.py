@@ -30,13 +30,13 @@ def test_continuous_vp():
 
 
 def test_ve_for_data_in_unit_range():
-  # score_sde: log(sigma) of data in [0, 1], where sigma runs 0.01 to 50.
-  inputs = denoising.InputMap(noise=denoising.LogSigma(factor=1.0, unit=2.0))
+  # score_sde: sigma of data in [0, 1], where it runs from 0.01 to 50.
+  inputs = denoising.InputMap(noise=denoising.Sigma(unit=2.0))
   t = np.asarray([1e-5, 0.5, 1.0])
   official = 0.01 * 5000**t
   c_in, c_noise = inputs(processes.VE(sigma_min=0.02, sigma_max=100.0), t)
   np.testing.assert_array_equal(c_in, np.ones(3))
-  np.testing.assert_allclose(c_noise, np.log(official), rtol=1e-12)
+  np.testing.assert_allclose(c_noise, official, rtol=1e-12)
 
 
 def test_index_of_a_table():

@@ -79,6 +79,7 @@ def slopes(process, t):
     (denoising.Noise(), lambda a, s, da, ds: a),
     (denoising.Data(), lambda a, s, da, ds: -s),
     (denoising.Score(), lambda a, s, da, ds: -a / s),
+    (denoising.Score(unit=2.0), lambda a, s, da, ds: -2 * a / s),
     (denoising.V(), lambda a, s, da, ds: a**2 + s**2),
     (denoising.Velocity(), lambda a, s, da, ds: a * ds - s * da),
     (

@@ -1,0 +1,7 @@
+"""Checkpoints of other projects, in our terms."""
+
+from difjax.interop.base import Converted
+from difjax.interop.container import read
+from difjax.interop.imported import FAMILIES, Imported, load
+
+__all__ = ['FAMILIES', 'Converted', 'Imported', 'load', 'read']
