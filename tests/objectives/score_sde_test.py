@@ -2,7 +2,7 @@
 
 The official PyTorch code gave `golden/score_sde_losses.npz` in float64 with
 the network tanh(x) cos(label / 7). Its VE data are in [0, 1], so that sigmas
-here are twice its own and scores half.
+here are twice its own, and scores half: `unit` says so.
 """
 
 import dataclasses
@@ -26,16 +26,14 @@ WEIGHTINGS = {
 }
 REDUCTIONS = {'mean': objectives.mean, 'half': objectives.half_sum}
 VE = processes.VE(sigma_min=0.02, sigma_max=100.0)
-NOISE, SCORE = denoising.Noise(), denoising.Score()
+NOISE, SCORE = denoising.Noise(), denoising.Score(unit=2.0)
 
 
 class Wave(nn.Module):
-  """tanh(x) cos(label / 7), times a factor."""
-
-  factor: float = 1.0
+  """tanh(x) cos(label / 7)."""
 
   def __call__(self, x, noise, cond=None, *, train=False):
-    return self.factor * jnp.tanh(x) * jnp.cos(noise / 7)[:, None, None, None]
+    return jnp.tanh(x) * jnp.cos(noise / 7)[:, None, None, None]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -49,25 +47,16 @@ class Drawn(times.Times):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class OfficialSigma:
-  """The label of continuous VE networks, for data in [0, 1]."""
-
-  def __call__(self, process, t):
-    return process.sigma(t) / 2
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
 class Run:
   """A golden loss, and how difjax spells it."""
 
   process: processes.Process
   label: object
   target: denoising.Target = NOISE
-  factor: float = 1.0
 
   def loss(self, golden, name, t, monkeypatch):
     objective = objectives.Denoising(
-      process=self.process, target=self.target, network=Wave(self.factor),
+      process=self.process, target=self.target, network=Wave(),
       inputs=denoising.InputMap(noise=self.label),
       times=Drawn(t=tuple(t.tolist())),
       weighting=WEIGHTINGS.get(name.split('_')[1], WEIGHTINGS['std2']),
@@ -83,7 +72,7 @@ class Run:
 RUNS = {
   'vp': Run(process=processes.VP(), label=denoising.Linear(factor=999.0)),
   'subvp': Run(process=processes.SubVP(), label=denoising.Linear(factor=999.0)),
-  've': Run(process=VE, label=OfficialSigma(), target=SCORE, factor=0.5),
+  've': Run(process=VE, label=denoising.Sigma(unit=2.0), target=SCORE),
 }
 
 
@@ -119,7 +108,7 @@ def test_smld(reduction, golden, monkeypatch):
   run = Run(
     process=processes.Ladder(levels=LEVELS, sigma_min=0.02, sigma_max=100.0),
     label=denoising.Linear(factor=-LEVELS, offset=LEVELS),  # from the top
-    target=SCORE, factor=0.5,
+    target=SCORE,
   )  # fmt: skip
   name = f'smld_{reduction}'
   t = (LEVELS - golden[f'{name}_labels']) / LEVELS
