@@ -166,3 +166,24 @@ def test_official_ddpm_with_the_larger_variance(golden):
     recorded, 'ddpm_large', process, sampling.DDIM(eta=1.0), times,
     denoise=True, spread=1.0,
   )  # fmt: skip
+
+
+@pytest.mark.parametrize('i', [1, 500, 999])
+def test_spread_one_is_score_sde_ancestral_for_vp(i):
+  # Song et al. 2021, equation 4: (x + beta score) / sqrt(1 - beta), and all of
+  # the transition's noise.
+  process, beta = processes.LinearBetas(), BETAS[i]
+  t, s = process.time(np.asarray([i, i - 1.0]))
+  score = -pair_of(process, X, X0, t).eps / float(process.sigma(t))
+  got = one_step(process, sampling.DDIM(eta=1.0, spread=1.0), t, s, Z)
+  exact = (X + beta * score) / np.sqrt(1 - beta) + np.sqrt(beta) * Z
+  np.testing.assert_allclose(got, exact, rtol=1e-9, atol=1e-12)
+
+
+def test_a_learned_spread_goes_before_the_fixed_one():
+  process = processes.VP()
+  step = lambda v, learned: one_step(
+    process, sampling.DDIM(eta=1.0, spread=v), 0.6, 0.4, Z, learned
+  )
+  np.testing.assert_array_equal(step(0.0, 0.3), step(1.0, 0.3))
+  np.testing.assert_allclose(step(0.3, None), step(1.0, 0.3), rtol=1e-12)

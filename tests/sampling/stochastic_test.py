@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from difjax import denoising, processes, sampling
+from tests import analytic
 
 pytestmark = pytest.mark.usefixtures('x64')
 
@@ -65,3 +66,23 @@ def test_reverse_diffusion_of_ve_is_euler_in_the_variance():
     jnp.asarray(5.0), jnp.asarray(4.0), sampling.Recorded(z[None, None]),
   )  # fmt: skip
   np.testing.assert_allclose(got, x - 9 * 0.3 * x + 3 * z, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+  'process', [processes.VP(), processes.SubVP(), processes.VE()]
+)
+def test_probability_flow_is_a_rule_of_order_one_for_the_ode(process):
+  data, t = analytic.Gaussian(mean=0.3, std=0.5), jnp.asarray(0.5)
+  denoiser, x = data.denoiser(process), jnp.asarray([[1.0, -2.0]])
+  noise = sampling.Recorded(np.full((1, 1, 1, 2), np.nan))  # not drawn
+
+  def end(rule, h):
+    return rule.step(denoiser, process, (), x, t, t - h, noise)[0]
+
+  euler = sampling.EulerMaruyama(probability_flow=True)
+  velocity = denoising.velocity(denoiser(x, t), process, t)
+  np.testing.assert_allclose(end(euler, 0.1), x - 0.1 * velocity, rtol=1e-10)
+  # What an order-1 rule leaves out is quadratic in h.
+  reverse = sampling.ReverseDiffusion(probability_flow=True)
+  error = [end(reverse, h) - (x - h * velocity) for h in (2e-3, 1e-3)]
+  np.testing.assert_allclose(error[0] / error[1], 4.0, rtol=0.02)
