@@ -10,14 +10,18 @@ from difjax.data.device import (
 from difjax.data.digits import Digits
 from difjax.data.folder import ImageFolder
 from difjax.data.idx import Idx
+from difjax.data.lmdb import Lmdb
+from difjax.data.mapped import Mapped
 from difjax.data.npz import Npz
 from difjax.data.order import Order
 from difjax.data.pipeline import Pipeline, sweep
 from difjax.data.source import InMemory, Source, Subset
+from difjax.data.stylegan import StyleGAN
 from difjax.data.synthetic import Synthetic
 from difjax.data.tfds import Tfds
 from difjax.data.transforms import (
   CentreCrop,
+  Crop,
   Flip,
   RandomCrop,
   Resize,
@@ -27,17 +31,21 @@ from difjax.data.transforms import (
 __all__ = [
   'CentreCrop',
   'CifarArchive',
+  'Crop',
   'Digits',
   'Flip',
   'Idx',
   'ImageFolder',
   'InMemory',
+  'Lmdb',
+  'Mapped',
   'Npz',
   'Order',
   'Pipeline',
   'RandomCrop',
   'Resize',
   'Source',
+  'StyleGAN',
   'Subset',
   'Synthetic',
   'Tfds',

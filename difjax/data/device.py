@@ -6,10 +6,17 @@ once.
 
   x = (u - 127.5) / 127.5 = u / 127.5 - 1    for u in {0, ..., 255}      (1)
   u = clip(floor(127.5 x + 128), 0, 255)                                (2)
+  x = (u + v) / 128 - 1,    v ~ U[0, 1)                                 (3)
 
 (1) is evaluated in its first form: XLA multiplies by the reciprocal, and the
 second form would then send 255 to 1 + 1.2e-7. (2) rounds to the nearest level
 and inverts (1) for all 256 values.
+
+(3) is uniform dequantisation: 256 intervals of width 1 / 128 fill [-1, 1], and
+a density of x is then a likelihood of bytes. The middle of a level's interval
+is (u - 127.5) / 128, which is (1) within half a grey level, so that a model of
+the one is a model of the other; the scales differ since (1) puts the first and
+the last level, and (3) the ends of their intervals, at -1 and 1.
 """
 
 from __future__ import annotations
@@ -20,7 +27,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from difjax.data import pipeline as pipelines
-from difjax.typing import Array, Batch
+from difjax.typing import Array, Batch, Key
 
 if TYPE_CHECKING:
   import jax
@@ -76,6 +83,16 @@ def device_batches(
 def to_unit_range(x: Array) -> Array:
   """Bytes to float32 in [-1, 1] by equation (1); floats pass unchanged."""
   return x if x.dtype != np.uint8 else (x.astype(np.float32) - 127.5) / 127.5
+
+
+def dequantise(x: Array, key: Key) -> Array:
+  """Bytes to float32 in [-1, 1] by equation (3); floats pass unchanged."""
+  import jax
+
+  if x.dtype != np.uint8:
+    return x
+  v = jax.random.uniform(key, x.shape, np.float32)
+  return (x.astype(np.float32) + v) / 128 - 1
 
 
 def to_bytes(x: Array) -> Array:

@@ -22,7 +22,7 @@ import numpy as np
 from difjax import errors
 from difjax.data import order, transforms
 from difjax.data import source as sources
-from difjax.typing import Array, Batch
+from difjax.typing import Array, Batch, Shape
 
 Load = Callable[[Array], Batch]  # rows [R] of one step's batch -> their content
 Placed = TypeVar('Placed')
@@ -61,6 +61,11 @@ class Pipeline:
   def order(self) -> order.Order:
     """Which example each row holds."""
     return order.Order(seed=self.seed, n=len(self.source))
+
+  @functools.cached_property
+  def shape(self) -> Shape:
+    """Shape (H, W, C) of an image after the transforms."""
+    return self.rows(0, np.arange(1))['image'].shape[1:]
 
   def indices(self, step: int) -> tuple[Array, Array]:
     """Epochs and examples, int64 [B] each, of a step's global batch."""

@@ -22,7 +22,7 @@ import pathlib
 import struct
 import sys
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 
@@ -105,11 +105,30 @@ def write_index(folder: str) -> pathlib.Path:
     )
   progress = tqdm.tqdm(files, unit='file', disable=not sys.stderr.isatty())
   bounds = {f.name: np.fromiter(scan(f), np.int64) for f in progress}
-  for path in _index_paths(root):
+  return save_index(root, bounds)
+
+
+def save_index(
+  folder: pathlib.Path, arrays: Mapping[str, Array], name: str = INDEX
+) -> pathlib.Path:
+  """Writes an index beside the data, or in the cache if that is read-only.
+
+  Args:
+    folder: the data, absolute.
+    arrays: what is saved, by name.
+    name: the index's file name.
+
+  Returns:
+    Where the index is.
+
+  Raises:
+    DataError: if neither place can be written to.
+  """
+  for path in index_paths(folder, name):
     try:
       path.parent.mkdir(parents=True, exist_ok=True)
-      partial = path.with_suffix('.partial.npz')
-      np.savez(partial, **bounds)
+      partial = path.with_suffix(f'.{os.getpid()}.partial.npz')
+      np.savez(partial, **arrays)
       os.replace(partial, path)
       return path
     except OSError as e:
@@ -124,7 +143,7 @@ def read_index(folder: pathlib.Path, names: Iterable[str]) -> dict[str, Array]:
     DataError: if there is no index, or a file has changed since.
   """
   remedy = f'run `difjax data index {folder}` (once)'
-  found = [path for path in _index_paths(folder.absolute()) if path.exists()]
+  found = [path for path in index_paths(folder.absolute()) if path.exists()]
   if not found:
     raise errors.DataError(f'{folder} is TFRecord without an index: {remedy}')
   try:
@@ -136,6 +155,15 @@ def read_index(folder: pathlib.Path, names: Iterable[str]) -> dict[str, Array]:
   if stale:
     raise errors.DataError(f'{folder}/{stale[0]} has changed: {remedy}')
   return bounds
+
+
+def index_paths(
+  folder: pathlib.Path, name: str = INDEX
+) -> tuple[pathlib.Path, ...]:
+  """Where a folder's index may be: in the folder, or in the cache."""
+  cache = os.environ.get('XDG_CACHE_HOME', pathlib.Path.home() / '.cache')
+  other = f'{source.digest([str(folder), name])}.npz'
+  return folder / name, pathlib.Path(cache) / 'difjax' / 'index' / other
 
 
 def scan(path: pathlib.Path) -> Iterator[int]:
@@ -178,12 +206,6 @@ def _crc_table() -> tuple[int, ...]:
     return value
 
   return tuple(entry(byte) for byte in range(256))
-
-
-def _index_paths(folder: pathlib.Path) -> tuple[pathlib.Path, ...]:
-  cache = os.environ.get('XDG_CACHE_HOME', pathlib.Path.home() / '.cache')
-  name = f'{source.digest(str(folder))}.npz'
-  return folder / INDEX, pathlib.Path(cache) / 'difjax' / 'index' / name
 
 
 def _size(path: pathlib.Path) -> int:

@@ -43,6 +43,22 @@ def test_bytes_are_the_nearest_level_and_clipped():
 def test_floats_pass_unchanged():
   x = jnp.linspace(-1, 1, 5)
   assert device.to_unit_range(x) is x
+  assert device.dequantise(x, jax.random.key(0)) is x
+
+
+def test_dequantised_bytes_fill_the_interval_of_their_level():
+  u = jnp.broadcast_to(jnp.asarray(LEVELS), (400, 256))
+  x = np.asarray(jax.jit(device.dequantise)(u, jax.random.key(0)))
+  assert x.dtype == np.float32
+  v = (x.astype(np.float64) + 1) * 128 - LEVELS
+  assert v.min() >= 0 and v.max() <= 1
+  # Uniform: mean 1/2 within 4 standard errors, at each level and of all.
+  error = 4 / np.sqrt(12)
+  assert np.abs(v.mean(axis=0) - 0.5).max() < error / np.sqrt(400)
+  assert abs(v.mean() - 0.5) < error / np.sqrt(v.size)
+  np.testing.assert_allclose(v.var(), 1 / 12, rtol=0.02)
+  again = jax.jit(device.dequantise)(u, jax.random.key(0))
+  np.testing.assert_array_equal(again, x)
 
 
 def test_one_device_gets_the_whole_batch():

@@ -1,9 +1,12 @@
+import zipfile
+
+import jax
 import numpy as np
 import pytest
 from PIL import Image
 
-from difjax import errors
-from difjax.data import transforms
+from difjax import data, errors
+from difjax.data import images, transforms
 
 
 def rng(seed=0):
@@ -66,3 +69,54 @@ def test_resize_is_pillows_bicubic(channels):
 def test_odd_channels_are_refused():
   with pytest.raises(errors.DataError, match='2 channels'):
     transforms.Resize(size=2)(example(channels=2), rng())
+
+
+def test_crop_is_the_central_square():
+  before = example(218, 178)  # CelebA's
+  after = transforms.Crop(size=140)(before, rng())
+  # score_sde's central_crop: from (218 - 140) // 2 and (178 - 140) // 2.
+  expected = before['image'][39:179, 19:159]
+  np.testing.assert_array_equal(after['image'], expected)
+  with pytest.raises(errors.DataError, match=r'5 pixels a side from .* 6x4'):
+    transforms.Crop(size=5)(example(4, 6), rng())
+
+
+@pytest.mark.parametrize(
+  ('kernel', 'method'), [('bilinear', 'linear'), ('bicubic', 'cubic')]
+)
+def test_resize_is_antialiased_as_tf_image(kernel, method):
+  # jax.image.resize is tf.image.resize(antialias=True), bicubic with a = -1/2
+  # as all three. TensorFlow keeps floats; Pillow rounds after each axis, half
+  # a level times the kernel's absolute sum (1, or 1.3) and another half.
+  before = example(140, 140)
+  before['image'] = 64 + before['image'] // 2  # so that nothing is clipped
+  after = transforms.Resize(size=64, filter=kernel)(before, rng())['image']
+  exact = jax.image.resize(
+    before['image'].astype(np.float32), (64, 64, 3), method, antialias=True
+  )
+  difference = np.abs(after - exact)
+  assert difference.max() <= 1.2
+  assert difference.mean() < 0.35
+  plain = jax.image.resize(
+    before['image'].astype(np.float32), (64, 64, 3), method, antialias=False
+  )
+  assert np.abs(after - plain).mean() > 3  # the test sees antialiasing
+
+
+def test_celeba_is_cropped_and_scaled(tmp_path):
+  # img_align_celeba.zip, 178 x 218; score_sde: crop to 140, bilinear to 64.
+  pixels = rng(3).integers(40, 200, (218, 178, 3), np.uint8)
+  with zipfile.ZipFile(tmp_path / 'img_align_celeba.zip', 'w') as file:
+    file.writestr('img_align_celeba/000001.png', images.encode_png(pixels))
+  source = data.Mapped(
+    source=data.ImageFolder(path=str(tmp_path / 'img_align_celeba.zip')),
+    transforms=(
+      transforms.Crop(size=140),
+      transforms.Resize(size=64, filter='bilinear'),
+    ),
+  )
+  assert source.shape == (64, 64, 3)
+  exact = jax.image.resize(
+    pixels[39:179, 19:159].astype(np.float32), (64, 64, 3), 'linear'
+  )
+  assert np.abs(source[0]['image'] - exact).max() <= 1.01
