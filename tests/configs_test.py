@@ -1,5 +1,7 @@
 """Every config builds, has the parameters that its header states, and more."""
 
+import functools
+import json
 import pathlib
 import re
 
@@ -7,89 +9,226 @@ import jax
 import numpy as np
 import pytest
 
-from difjax import config, errors, pytree
+from difjax import config, errors, pytree, sampling
 from difjax.cli import arguments, train
+from tests import analytic
 
-ROOT = pathlib.Path(__file__).parents[1]
+FOLDER = pathlib.Path(__file__).parents[1] / 'configs'
 CONFIGS = sorted(
-  path for path in (ROOT / 'configs').rglob('*.py') if path.name != 'parts.py'
+  path for path in FOLDER.rglob('*.py') if not path.stem.endswith('parts')
 )
 SHAPES = {  # of an image, and classes: the data themselves are not at hand
-  'quickstart.py': ((8, 8, 1), 10),
-  'folder.py': ((32, 32, 3), 0),
+  'quickstart': ((8, 8, 1), 10),
+  'folder': ((32, 32, 3), 0),
   'cifar10': ((32, 32, 3), 0),
+  'cifar10/classifier_ve': ((32, 32, 3), 10),
+  'celeba': ((64, 64, 3), 0),
+  'celebahq': ((256, 256, 3), 0),
   'fashion_mnist': ((28, 28, 1), 10),
+  'ffhq': ((256, 256, 3), 0),
   'imagenet64': ((64, 64, 3), 1_000),
+  'lsun': ((256, 256, 3), 0),
 }
+# As counted in networks built by the official code from its own configs.
+PUBLISHED = {
+  'cifar10/ncsnpp_ve': 62_758_915,
+  'cifar10/ncsnpp_ve_deep': 107_587_075,
+  'cifar10/ncsnpp_ve_discrete': 62_693_251,
+  'cifar10/ncsnpp_vp': 62_693_251,
+  'cifar10/ncsnpp_vp_deep': 107_521_411,
+  'cifar10/ncsnpp_vp_discrete': 62_693_251,
+  'cifar10/ncsnpp_subvp': 62_693_251,
+  'cifar10/ncsnpp_subvp_deep': 107_521_411,
+  'cifar10/ddpmpp_vp': 61_804_419,
+  'cifar10/ddpmpp_vp_deep': 106_632_579,
+  'cifar10/ddpmpp_vp_discrete': 61_804_419,
+  'cifar10/ddpmpp_subvp': 61_804_419,
+  'cifar10/ddpmpp_subvp_deep': 106_632_579,
+  'cifar10/ddpm_ve_discrete': 35_218_947,
+  'cifar10/ddpm_vp': 35_218_947,
+  'cifar10/ddpm_vp_discrete': 35_218_947,
+  'cifar10/ddpm_vp_unconditional': 32_329_347,
+  'cifar10/ddpm_subvp': 35_218_947,
+  'cifar10/ncsn': 34_428_675,
+  'cifar10/ncsn_ema': 34_428_675,
+  'cifar10/ncsn_scales': 44_828_931,
+  'cifar10/ncsn_scales_ema': 44_828_931,
+  'cifar10/ncsnv2': 33_970_563,
+  'cifar10/classifier_ve': 38_913_242,
+  'celeba/ncsn': 34_428_675,
+  'celeba/ncsn_ema': 34_428_675,
+  'celeba/ncsn_scales': 57_384_195,
+  'celeba/ncsn_scales_ema': 57_384_195,
+  'celeba/ncsnv2': 33_970_563,
+  'celeba/ncsnpp_ve_discrete': 62_693_251,
+  'celebahq/ddpm_vp_discrete_256': 111_569_923,
+  'celebahq/ncsnpp_ve_256': 65_574_549,
+  'celebahq/ncsnpp_ve_1024': 105_785_896,
+  'ffhq/ncsnpp_ve_256': 65_574_549,
+  'ffhq/ncsnpp_ve_1024': 105_785_896,
+  'lsun/bedroom_ddpm_vp_discrete': 111_569_923,
+  'lsun/bedroom_ncsnpp_ve': 65_574_549,
+  'lsun/bedroom_ncsnv2_128': 83_445_379,
+  'lsun/church_ddpm_vp_discrete': 111_569_923,
+  'lsun/church_ncsnpp_ve': 65_574_549,
+}
+# The same parts, less of them: what an objective traces quickly.
+SHALLOW = {
+  'networks.UNet': {
+    'multipliers': (1, 1), 'blocks_per_level': 1, 'channels': 32
+  },
+  'networks.RefineNet': {
+    'multipliers': (1, 1), 'dilations': (1, 1), 'refine_multipliers': (1, 1),
+  },
+}  # fmt: skip
 
 
-def _probe(path):
-  shape, classes = SHAPES[path.relative_to(ROOT / 'configs').parts[0]]
-  image = jax.ShapeDtypeStruct((2, *shape), np.float32)
+def _name(path):
+  return str(path.relative_to(FOLDER).with_suffix(''))
+
+
+def _spec(path):
+  return arguments.config_file(str(path)).to_dict()
+
+
+def _probe(path, shape=None):
+  name = _name(path)
+  known, classes = SHAPES.get(name) or SHAPES[name.partition('/')[0]]
+  side = re.search(r'_(\d+)$', path.stem)
+  if side:
+    known = (int(side[1]), int(side[1]), known[2])
+  image = jax.ShapeDtypeStruct((2, *(shape or known)), np.float32)
   label = {'label': jax.ShapeDtypeStruct((2,), np.int32)} if classes else {}
   return {'image': image, **label}
 
 
-def _header(path, key):
+def _header(path, key, default=None):
   """Returns a field of a config's header, which may go on, indented."""
   field = rf'^{key} +((?:.+\n)(?: {{11}}.+\n)*)'
   found = re.search(field, path.read_text(), re.MULTILINE)
+  if found is None:
+    return default
   return ' '.join(found[1].removesuffix('"""\n').split())
 
 
-@pytest.mark.parametrize('path', CONFIGS, ids=lambda p: p.stem)
-def test_builds_with_the_stated_parameters(path):
-  trainer = train.build(arguments.config_file(str(path)).to_dict())
-  params = jax.eval_shape(
-    trainer.objective.init, jax.random.key(0), _probe(path)
-  )
-  stated = int(_header(path, 'Parameters').replace(',', ''))
-  assert pytree.count(params) == stated
-  for key in ('Paper', 'Cost', 'Data', 'Command'):
-    assert _header(path, key)
+@pytest.fixture(scope='module')
+def counts():
+  """Counts by network and shape: many configs share one, and it is slow."""
+  return {}
 
 
-@pytest.mark.parametrize('path', CONFIGS, ids=lambda p: p.stem)
-def test_a_loss_can_be_traced(path):
-  objective = train.build(arguments.config_file(str(path)).to_dict()).objective
-  probe = _probe(path)
-  params = jax.eval_shape(objective.init, jax.random.key(0), probe)
+@pytest.fixture(scope='module')
+def losses():
+  """Shapes of losses by objective, likewise."""
+  return {}
+
+
+@pytest.mark.parametrize('path', CONFIGS, ids=_name)
+def test_builds_with_the_stated_parameters(path, counts):
+  spec, probe = _spec(path), _probe(path)
+  trainer = train.build(spec)
+  network = {key: spec['objective'][key] for key in ('type', 'network')}
+  key = json.dumps(network, sort_keys=True) + str(probe)
+  if key not in counts:
+    init = jax.eval_shape(trainer.objective.init, jax.random.key(0), probe)
+    counts[key] = pytree.count(init)
+  assert counts[key] == int(_header(path, 'Parameters').replace(',', ''))
+  assert counts[key] == PUBLISHED.get(_name(path), counts[key])
+  for field in ('Paper', 'Cost', 'Data', 'Command'):
+    assert _header(path, field)
+
+
+def test_published_counts_are_of_configs_that_exist():
+  assert {*PUBLISHED} <= {_name(path) for path in CONFIGS}
+
+
+def _loss(objective, batch):
+  """Traces a loss."""
+  key = jax.random.key(0)
+  params = jax.eval_shape(objective.init, key, batch)
   loss, _ = jax.eval_shape(
-    lambda p, b: objective.loss(
-      p, (), None, b, jax.random.key(0), step=0, ema={}
-    ),
+    lambda p, b: objective.loss(p, (), None, b, key, step=0, ema={}),
     params,
-    probe,
+    batch,
   )
-  assert loss.shape == ()
+  return loss
 
 
-@pytest.mark.parametrize('path', CONFIGS, ids=lambda p: p.stem)
+@pytest.mark.parametrize('path', CONFIGS, ids=_name)
+def test_a_loss_can_be_traced(path, losses):
+  spec, shape = _spec(path), None
+  network = spec['objective']['network']
+  if network['type'] in SHALLOW:
+    network.update(SHALLOW[network['type']])
+    shape = (8, 8, _probe(path)['image'].shape[-1])
+  batch = _probe(path, shape)
+  key = json.dumps(spec['objective'], sort_keys=True) + str(batch)
+  if key not in losses:
+    losses[key] = _loss(train.build(spec).objective, batch).shape
+  assert losses[key] == ()
+
+
+@functools.cache
+def _sampled(way):
+  """Runs a sampler on Gaussian data by their exact denoiser: x, evaluations."""
+  process, sampler = (
+    config.build(spec, path='config') for spec in json.loads(way)
+  )
+  data, shape = analytic.Gaussian(mean=0.2, std=0.5), (16, 8, 8, 1)
+
+  @jax.jit
+  def run(key):
+    x = process.prior(key, shape)
+    noise = sampling.Keys(sampling.image_keys(0, np.arange(16)))
+    return sampler(data.denoiser(process), process, x, noise)
+
+  x, evaluations = run(jax.random.key(0))
+  return np.asarray(x), int(evaluations[0])
+
+
+@pytest.mark.parametrize('path', CONFIGS, ids=_name)
+def test_the_sampler_samples_at_the_stated_cost(path):
+  spec = _spec(path)
+  if 'sampler' not in spec:
+    pytest.skip('this config has no sampler')
+  x, evaluations = _sampled(
+    json.dumps([spec['objective']['process'], spec['sampler']])
+  )
+  # 1,024 numbers of N(0.2, 0.5^2): four standard errors, and what a finite
+  # number of steps leaves behind.
+  assert abs(x.mean() - 0.2) < 0.1
+  assert abs(x.std() - 0.5) < 0.08
+  stated = re.search(r'at ([\d,]+) eval', _header(path, 'Published', ''))
+  assert stated is None or int(stated[1].replace(',', '')) == evaluations
+
+
+@pytest.mark.parametrize('path', CONFIGS, ids=_name)
 def test_a_saved_config_needs_no_trust(path, tmp_path):
   config.save(arguments.config_file(str(path)), tmp_path / 'config.json')
   saved = config.load(tmp_path / 'config.json')
   config.build(saved, trusted=False)
 
 
+def _row(path):
+  name = path.relative_to(FOLDER)
+  cells = (
+    f'[{name}]({name})', _header(path, 'Paper'),
+    _header(path, 'Published', 'none'), _header(path, 'Parameters'),
+    _header(path, 'Cost'),
+  )  # fmt: skip
+  return f'| {" | ".join(cells)} |'
+
+
 def test_the_table_of_recipes_is_that_of_the_headers():
-  folder = ROOT / 'configs'
-  rows = [
-    f'| [{name}]({name}) | {_header(path, "Paper")} | '
-    f'{_header(path, "Parameters")} | {_header(path, "Cost")} |'
-    for path in CONFIGS
-    for name in [path.relative_to(folder)]
-  ]
-  table = (folder / 'README.md').read_text().split('|---|---|---|---|\n')[1]
-  assert table.splitlines() == rows
-
-
-def test_the_published_count():
-  path = ROOT / 'configs' / 'cifar10' / 'ddpmpp_vp.py'
-  assert _header(path, 'Parameters') == '61,804,419'  # score_sde's own network
+  text = (FOLDER / 'README.md').read_text()
+  for folder in sorted({path.parent for path in CONFIGS}):
+    rows = [_row(path) for path in CONFIGS if path.parent == folder]
+    table = '\n'.join(['|---|---|---|---|---|', *rows])
+    assert table in text, f'in configs/README.md, of {folder.name}:\n{table}'
+  assert text.count('\n| [') == len(CONFIGS)
 
 
 def test_missing_data_are_named():
-  path = ROOT / 'configs' / 'cifar10' / 'ddpmpp_vp.py'
-  trainer = train.build(arguments.config_file(str(path)).to_dict())
+  trainer = train.build(_spec(FOLDER / 'cifar10' / 'ddpmpp_vp.py'))
   with pytest.raises(errors.DataError, match='cifar'):
     trainer.data.rows(0, np.arange(1))

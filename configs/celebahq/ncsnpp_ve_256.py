@@ -1,0 +1,27 @@
+"""NCSN++ on CelebA-HQ at 256 x 256 under the VE SDE.
+
+The official sigmas, 0.01 to 348, are doubled: data are in [-1, 1].
+
+Paper      Song et al. 2021 (score SDE),
+           configs/ve/celebahq_256_ncsnpp_continuous
+Published  samples only, at 4,000 evaluations
+Parameters 65,574,549
+Cost       2.4 M steps of 64 images; not run here
+Data       celebahq-r08.tfrecords by
+           https://github.com/tkarras/progressive_growing_of_gans; difjax data
+           index data/celebahq
+Command    difjax train --config=configs/celebahq/ncsnpp_ve_256.py --workdir=DIR
+"""
+
+from ml_collections import config_dict
+
+from configs import score_sde_parts as sde
+
+
+def get_config() -> config_dict.ConfigDict:
+  """Returns the experiment."""
+  system = sde.ve(
+    sde.ncsnpp_skips(), 348.0, snr=0.075, steps=2_000
+  )
+  data = sde.stylegan('data/celebahq/celebahq-r08.tfrecords', batch_size=64)
+  return sde.experiment(system, data, steps=2_400_000)

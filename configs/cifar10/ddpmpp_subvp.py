@@ -1,0 +1,18 @@
+"""DDPM++ on CIFAR-10 under the continuous sub-VP SDE.
+
+Paper      Song et al. 2021 (score SDE), tables 2 and 3: DDPM++ cont. (sub-VP)
+Published  FID 2.61, IS 9.56 at 1,000 evaluations; ODE: FID 3.16, 3.02 bits/dim
+Parameters 61,804,419
+Cost       1.3 M steps of 128 images; not run here
+Data       https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz
+Command    difjax train --config=configs/cifar10/ddpmpp_subvp.py --workdir=DIR
+"""
+
+from ml_collections import config_dict
+
+from configs import score_sde_parts as sde
+
+
+def get_config() -> config_dict.ConfigDict:
+  """Returns the experiment."""
+  return sde.experiment(sde.subvp(sde.ddpmpp()), sde.cifar10(), steps=1_300_000)
