@@ -40,7 +40,9 @@ ORDER = {
     'source order images transforms mapped pipeline device digits idx cifar '
     'npz folder synthetic example tfrecord tfds lmdb stylegan prepare'
   ),
-  'metrics': 'statistics classifier frechet nearest precision_recall two_sample',
+  'metrics': (
+    'statistics classifier frechet nearest precision_recall two_sample'
+  ),
   'training': (
     'state ema optimisers mesh sharding checkpoint writers step hooks loop'
   ),

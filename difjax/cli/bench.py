@@ -1,9 +1,11 @@
 """difjax bench: measures the loop and the sampler against the bare network.
 
   difjax bench --config=configs/quickstart.py
+  difjax bench --workdir=runs/digits
 
 flags:
-  --config=FILE         the experiment
+  --config=FILE         the experiment: loop and sampling are measured
+  --workdir=DIR         of a run: its adaptive ODE is measured
   --config.KEY=VALUE    overrides any argument of any part
   --steps=N             steps in a round (200)
   --rounds=N            rounds, one of each kind in turn; medians count (5)
@@ -13,11 +15,16 @@ sides alike, and the figures behind them as JSON:
   loop      the training loop, with data, EMA, logging and checkpoints on, over
             the compiled step alone
   sampling  a sampler's whole call over its evaluations x one network call
+or, of a run, that of
+  ode       the adaptive ODE on device over its evaluations x one network call,
+            with SciPy's RK45 on the same network beside it
 """
 
 from __future__ import annotations
 
 import json
+import pathlib
+from typing import Any
 
 from absl import flags
 
@@ -34,21 +41,33 @@ def main(argv: list[str]) -> int:
     flags.DEFINE_integer('rounds', 5, '', lower_bound=1, flag_values=values)
 
   path, argv = arguments.take(argv, 'config')
+  workdir, argv = arguments.take(argv, 'workdir')
   spec = {'config': arguments.config_file(path)} if path else None
   values = arguments.parse(argv, define, __doc__, spec)
-  if path is None:
-    raise errors.ConfigError('bench needs --config=FILE')
+  if (path is None) == (workdir is None):
+    raise errors.ConfigError('bench needs --config=FILE or --workdir=DIR')
+  found = _of_run(workdir, values) if workdir else _of_config(values)
+  for name, figures in found.items():
+    print(f'{name}: {figures["ratio"]:.3f}')
+  print(json.dumps(found))
+  return 0
+
+
+def _of_run(workdir: str, values: flags.FlagValues) -> dict[str, Any]:
+  from difjax.evaluation import bench, trained
+
+  model = trained.load(pathlib.Path(workdir), needs='denoiser')
+  return {'ode': bench.adaptive_ode(model, values.rounds)}
+
+
+def _of_config(values: flags.FlagValues) -> dict[str, Any]:
   plain = values.config.to_dict()
   trainer = train.build(plain)
 
   from difjax.evaluation import bench
 
   sampler = configs.build(plain['sampler'], path='config.sampler')
-  found = {
+  return {
     'loop': bench.loop_overhead(trainer, values.steps, values.rounds),
     'sampling': bench.sampling_overhead(trainer, sampler, values.rounds),
   }
-  for name, figures in found.items():
-    print(f'{name}: {figures["ratio"]:.3f}')
-  print(json.dumps(found))
-  return 0

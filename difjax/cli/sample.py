@@ -1,7 +1,10 @@
-"""difjax sample: writes images of a trained model.
+r"""difjax sample: writes images of a trained model.
 
   difjax sample --workdir=runs/digits --out=samples --num=64
   difjax sample ... --labels=3,7 --sampler.grid.steps=40
+  difjax sample ... --guidance.workdir=runs/classifier --guidance.scale=2.0
+  difjax sample ... --restore.image=photo.png \
+      --restore.operator.type=denoising.AveragePool --restore.operator.factor=4
 
 flags:
   --workdir=DIR         of the run
@@ -9,10 +12,18 @@ flags:
   --num=N               how many images (64)
   --seed=N              of the set; image i depends on (seed, i) alone (0)
   --first=N             index of the first image (0)
-  --labels=A,B          classes, in turn; all of them by default
+  --labels=A,B          classes, in turn; all of them by default, and in a
+                        restoration none
   --sampler.KEY=VALUE   overrides any argument of the config's sampler
+  --guidance.KEY=VALUE  an argument of evaluation.ClassifierGuidance: workdir
+                        of a classifier's run, scale, ema, labelled
+  --restore.KEY=VALUE   an argument of evaluation.Restoration: image (a file) or
+                        source and index; operator, denoising.Window, Grey,
+                        AveragePool or evaluation.mask; method
   --ema=NAME            which average of the parameters (main)
   --block=N             images computed at once on a device (64)
+  --coupled             allows a sampler whose images depend on those beside
+                        them in a block, as the official Langevin rule does
   --trust=PACKAGE       a package that the saved config may use
 
 samples.npz holds arr_0, uint8 [N, H, W, C], and arr_1, int64 labels [N]: the
@@ -22,6 +33,7 @@ format that ADM's evaluator reads.
 from __future__ import annotations
 
 import pathlib
+import types
 
 from absl import flags
 from ml_collections import config_dict
@@ -29,6 +41,11 @@ from ml_collections import config_dict
 from difjax import config as configs
 from difjax import errors
 from difjax.cli import arguments
+
+_LEADS = types.MappingProxyType({  # what their flags are arguments of
+  'guidance': {'type': 'evaluation.ClassifierGuidance'},
+  'restore': {'type': 'evaluation.Restoration'},
+})
 
 
 def _define(values: flags.FlagValues) -> None:
@@ -40,6 +57,7 @@ def _define(values: flags.FlagValues) -> None:
       name, default, '', least, 2**31 - 1, flag_values=values
     )
   flags.DEFINE_string('ema', 'main', '', flag_values=values)
+  flags.DEFINE_boolean('coupled', False, '', flag_values=values)
   for name in ('labels', 'trust'):
     flags.DEFINE_list(name, [], '', flag_values=values)
 
@@ -49,28 +67,46 @@ def main(argv: list[str]) -> int:
   workdir, rest = arguments.take(argv, 'workdir')
   saved = configs.load(pathlib.Path(workdir, 'config.json')) if workdir else {}
   sampler = config_dict.ConfigDict(saved.get('sampler', {}))
-  values = arguments.parse(rest, _define, __doc__, {'sampler': sampler})
+  values = arguments.parse(
+    rest, _define, __doc__,
+    {'sampler': sampler, **{name: config_dict.ConfigDict() for name in _LEADS}},
+  )  # fmt: skip
   if workdir is None or values.out is None:
     raise errors.ConfigError('sample needs --workdir=DIR and --out=DIR')
-  if 'type' not in values.sampler:
-    raise errors.ConfigError(
-      f'the config of {workdir} has no sampler: add --sampler.type=...'
-    )
   out = pathlib.Path(values.out)
   if out.exists() and any(out.iterdir()):
     raise errors.ConfigError(f'{out} is not empty: use another --out')
   labels, trust = _labels(values.labels), tuple(values.trust)
+  leads = {name: {**spec, **values[name].value.to_dict()} for name, spec in
+           _LEADS.items() if values[name].value}  # fmt: skip
 
-  from difjax.evaluation import samples, trained  # imports jax: flags are fine
+  from difjax.evaluation import controlled, plots, samples, trained  # jax
 
-  way = configs.build(
-    values.sampler.to_dict(), path='sampler', trusted=False, trust=trust
+  model = trained.load(
+    pathlib.Path(workdir), ema=values.ema, trust=trust, needs='denoiser'
   )
-  model = trained.load(pathlib.Path(workdir), ema=values.ema, trust=trust)
+  if 'type' not in values.sampler:
+    raise errors.ConfigError(
+      f'the config of {workdir} has no sampler: add --sampler.type=...'
+    )
+  build = lambda spec, path: configs.build(
+    spec, path=path, trusted=False, trust=trust
+  )
+  way = build(values.sampler.to_dict(), 'sampler')
+  if not values.coupled:
+    samples.check_independent(way)
+  model, mean, picture = controlled.lead(
+    model,
+    *(build(leads.get(name), name) for name in _LEADS),
+    labelled=bool(labels),
+    trust=trust,
+  )
   samples.write(
     model, way, out, num=values.num, first=values.first, seed=values.seed,
-    labels=labels, size=values.block,
+    labels=labels, mean=mean, size=values.block,
   )  # fmt: skip
+  if picture is not None:
+    plots.save_png(out / 'measurement.png', picture)
   print(out)
   return 0
 

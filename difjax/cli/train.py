@@ -2,46 +2,54 @@
 
   difjax train --config=configs/quickstart.py --workdir=runs/digits
   difjax train --config=... --workdir=... --config.data.batch_size=64
+  difjax train --workdir=runs/digits
 
 flags:
-  --config=FILE         the experiment: a Python file with get_config()
+  --config=FILE         the experiment: a Python file with get_config(); that
+                        of the work directory if left out
   --config.KEY=VALUE    overrides any argument of any part, by its path
   --workdir=DIR         where everything of this run goes
+  --trust=PACKAGE       a package that a work directory's config may use
 
 A second start with the same config continues from the newest checkpoint, bit
-for bit.
+for bit. What `difjax convert` made is fine-tuned: its config lacks data alone.
 """
 
 from __future__ import annotations
 
+import functools
 import pathlib
 from typing import Any
 
 from absl import flags
+from ml_collections import config_dict
 
 from difjax import config as configs
 from difjax import errors
 from difjax.cli import arguments
 
+_APART = ('evaluation', 'report', 'sampler')  # what other verbs read
 # What may change between two starts without making it another run.
-_FREE = ('checkpoints', 'hooks', 'log_every', 'report', 'sampler', 'steps')
+_FREE = ('checkpoints', 'hooks', 'log_every', 'steps', *_APART)
 
 
 def main(argv: list[str]) -> int:
   """Trains; returns the exit code."""
   path, argv = arguments.take(argv, 'config')
+  place, argv = arguments.take(argv, 'workdir')
+  config = _config(path, place)
   values = arguments.parse(
     argv,
-    lambda v: flags.DEFINE_string('workdir', None, '', flag_values=v),
+    lambda v: flags.DEFINE_list('trust', [], '', flag_values=v),
     __doc__,
-    {'config': arguments.config_file(path)} if path else None,
+    {'config': config} if config is not None else None,
   )
-  if path is None or values.workdir is None:
+  if config is None or place is None:
     raise errors.ConfigError('train needs --config=FILE and --workdir=DIR')
   spec = values.config.to_dict()
-  workdir = pathlib.Path(values.workdir)
+  workdir = pathlib.Path(place)
   _check_same_run(spec, workdir)
-  trainer = build(spec)
+  trainer = build(spec, trusted=path is not None, trust=tuple(values.trust))
 
   from difjax import training  # imports jax: only now is there work for it
 
@@ -51,13 +59,27 @@ def main(argv: list[str]) -> int:
   return 0
 
 
-def build(spec: dict[str, Any]) -> Any:
+def build(
+  spec: dict[str, Any], *, trusted: bool = True, trust: tuple[str, ...] = ()
+) -> Any:
   """Builds the Trainer that a whole config describes."""
-  apart = ('report', 'sampler')  # of other verbs; built to find mistakes now
-  for key in apart:
-    configs.build(spec.get(key), path=f'config.{key}')
-  rest = {key: value for key, value in spec.items() if key not in apart}
-  return configs.build({'type': 'training.Trainer', **rest})
+  make = functools.partial(configs.build, trusted=trusted, trust=trust)
+  for key in _APART:  # to find mistakes now
+    make(spec.get(key), path=f'config.{key}')
+  rest = {key: value for key, value in spec.items() if key not in _APART}
+  return make({'type': 'training.Trainer', **rest})
+
+
+def _config(
+  path: str | None, workdir: str | None
+) -> config_dict.ConfigDict | None:
+  """Reads the config file, or what the work directory has."""
+  if path is not None:
+    return arguments.config_file(path)
+  saved = pathlib.Path(workdir or '.', 'config.json')
+  if workdir is None or not saved.exists():
+    return None
+  return config_dict.ConfigDict(configs.load(saved))
 
 
 def _check_same_run(spec: dict[str, Any], workdir: pathlib.Path) -> None:
@@ -68,8 +90,11 @@ def _check_same_run(spec: dict[str, Any], workdir: pathlib.Path) -> None:
         f'{workdir} has files but no run of difjax: use another --workdir'
       )
     return
+  old = configs.load(saved)
+  if 'data' not in old:  # of `difjax convert`: nothing was trained here yet
+    return
   fixed = lambda data: {k: v for k, v in data.items() if k not in _FREE}
-  changed = configs.differences(fixed(configs.load(saved)), fixed(spec))
+  changed = configs.differences(fixed(old), fixed(spec))
   begun = [*(workdir / 'checkpoints').glob('[0-9]*')]
   begun += [f for f in workdir.glob('metrics.jsonl') if f.stat().st_size]
   if changed and begun:  # a start that failed at once has nothing to lose

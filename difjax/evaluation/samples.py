@@ -22,8 +22,8 @@ from difjax import errors
 from difjax.data import device
 from difjax.evaluation import plots, trained
 from difjax.objectives import base
+from difjax.sampling import langevin, samplers
 from difjax.sampling import noise as noises
-from difjax.sampling import samplers
 from difjax.training import hooks, state
 from difjax.typing import Array, Params, Shape
 
@@ -36,6 +36,7 @@ def block(
   seed: Array,
   indices: Array,
   labels: Array | None,
+  mean: Array = 0.0,
   *,
   objective: base.Generative,
   sampler: samplers.Sampler,
@@ -48,6 +49,7 @@ def block(
     seed: of the whole set.
     indices: int [B].
     labels: int [B], or None for a model without labels.
+    mean: of x at t_max, to broadcast over [B, H, W, C].
     objective: what was trained.
     sampler: how to sample.
     shape: (H, W, C) of an image.
@@ -58,7 +60,7 @@ def block(
   keys = noises.image_keys(seed, indices)
   fold = jax.vmap(jax.random.fold_in, in_axes=(0, None))
   draw = lambda key: objective.process.prior(key, shape)
-  x = jax.vmap(draw)(fold(keys, _PRIOR))
+  x = mean + jax.vmap(draw)(fold(keys, _PRIOR))
   cond = None if labels is None else {'label': labels}
   denoiser = objective.denoiser(params, cond)
   noise = noises.Keys(fold(keys, _SOLVER))
@@ -78,6 +80,7 @@ def generate(
   shape: Shape,
   indices: Array,
   labels: Array | None,
+  mean: Array = 0.0,
   seed: int = 0,
   size: int = 64,
   advance: Callable[[int], object] = lambda done: None,
@@ -91,6 +94,7 @@ def generate(
     shape: (H, W, C) of an image.
     indices: int [N], which images of the seed's endless set.
     labels: int [N], or None for a model without labels.
+    mean: of x at t_max, to broadcast over [B, H, W, C].
     seed: of the set.
     size: images in a block.
     advance: called with the number of images that were just finished.
@@ -102,8 +106,7 @@ def generate(
     NonFiniteError: an image has values that are not finite.
   """
   indices = np.asarray(indices)
-  devices = jax.local_devices()
-  copies = [jax.device_put(params, d) for d in devices]
+  places = [(d, jax.device_put(params, d)) for d in jax.local_devices()]
   pending, images, evaluations = collections.deque(), [], []
 
   def collect() -> None:
@@ -115,19 +118,33 @@ def generate(
   for i, start in enumerate(range(0, len(indices), size)):
     part = np.arange(start, min(start + size, len(indices)))
     full = np.resize(part, size)  # the last block repeats its images
-    on = devices[i % len(devices)]
+    on, copy = places[i % len(places)]
     put = functools.partial(jax.device_put, device=on)
     x, count = block(
-      copies[i % len(devices)], put(jnp.uint32(seed)), put(indices[full]),
+      copy, put(jnp.uint32(seed)), put(indices[full]),
       None if labels is None else put(np.asarray(labels)[full]),
+      put(jnp.asarray(mean, jnp.float32)),
       objective=objective, sampler=sampler, shape=tuple(shape),
     )  # fmt: skip
     pending.append((part, x, count))
-    if len(pending) > len(devices):
+    if len(pending) > len(places):
       collect()
   while pending:
     collect()
   return np.concatenate(images), np.concatenate(evaluations)
+
+
+def check_independent(sampler: samplers.Sampler) -> None:
+  """Refuses a sampler that lets the images of a block depend on each other.
+
+  Raises:
+    ConfigError: it does; what it draws would follow the size of a block.
+  """
+  if langevin.couples(sampler):
+    raise errors.ConfigError(
+      'the sampler couples the images of a block: set coupled=false on its '
+      'corrector, or ask for it with --coupled'
+    )
 
 
 def _checked(x: np.ndarray, indices: np.ndarray, seed: int) -> np.ndarray:
@@ -162,15 +179,21 @@ class SampleGrid:
   def __call__(
     self, run: hooks.Run, step: int, now: state.TrainState
   ) -> None:
-    """Writes samples/STEP.png and hands the grid to the writers."""
+    """Writes samples/STEP.png and hands the grid to the writers.
+
+    Raises:
+      ConfigError: nothing can be sampled from what is trained.
+    """
     if jax.process_index():
       return
+    trained.require(run.objective, 'denoiser', 'config.objective')
     indices = np.arange(self.rows**2)
     source = run.pipeline.source
     images, _ = generate(
       run.objective, self.sampler,
       now.ema[self.ema] if self.ema else now.params,
-      shape=source.shape, indices=indices, seed=self.seed, size=len(indices),
+      shape=run.pipeline.shape, indices=indices, seed=self.seed,
+      size=len(indices),
       labels=default_labels(indices, source.num_classes),
     )  # fmt: skip
     grid = plots.grid(images, self.rows)
@@ -190,6 +213,7 @@ def write(
   first: int = 0,
   seed: int = 0,
   labels: Sequence[int] = (),
+  mean: Array = 0.0,
   size: int = 64,
 ) -> None:
   """Samples to a folder: PNG files, a grid, and one .npz.
@@ -202,6 +226,7 @@ def write(
     first: the first one's index.
     seed: of the set.
     labels: classes in turn; all of them when empty.
+    mean: of x at t_max, to broadcast over [B, H, W, C].
     size: images in a block.
 
   Raises:
@@ -222,7 +247,7 @@ def write(
   with tqdm.tqdm(total=num, desc='sample', unit='image', disable=None) as bar:
     images, evaluations = generate(
       model.objective, sampler, model.params, shape=model.shape,
-      indices=indices, labels=wanted, seed=seed, size=size,
+      indices=indices, labels=wanted, mean=mean, seed=seed, size=size,
       advance=bar.update,
     )  # fmt: skip
   out.mkdir(parents=True, exist_ok=True)

@@ -31,6 +31,7 @@ from difjax.evaluation import (
   samples,
   trained,
 )
+from difjax.evaluation import sections as extra
 from difjax.sampling import noise as noises
 from difjax.sampling import samplers
 from difjax.training import writers
@@ -50,6 +51,7 @@ class Study:
     sampler: what is judged; a `sampling.FixedGrid`, for its strip.
     few: the sampler with few evaluations.
     curves: by solver, samplers in the order of their evaluations.
+    sections: what else is shown, such as `evaluation.RestorationSection`.
     title: of the page.
     images: how many are judged.
     size: images in a block.
@@ -61,6 +63,7 @@ class Study:
   sampler: samplers.FixedGrid
   few: samplers.Sampler
   curves: Mapping[str, tuple[samplers.Sampler, ...]]
+  sections: tuple[extra.Section, ...] = ()
   title: str = 'difjax'
   images: int = 500
   size: int = 250
@@ -147,6 +150,10 @@ class _Work:
       report.Section(title='Samples', figures=[self.by_class(), self.strip()]),
       report.judged(judgement, title='Are they any good?'),
       report.Section(title='Are they new?', figures=[self.neighbours()]),
+      *(
+        make(self.model, self.held_out, self._figure)
+        for make in self.study.sections
+      ),
       report.Section(title='Speed against quality', figures=[self.speed()]),
       report.Section(title='Training', figures=self.losses()),
       report.Section(title='How it was made', details=self.details()),

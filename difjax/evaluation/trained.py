@@ -36,7 +36,7 @@ class Trained:
     config: the saved config.
   """
 
-  objective: base.Generative
+  objective: base.Objective
   params: Params
   shape: Shape
   num_classes: int
@@ -46,7 +46,11 @@ class Trained:
 
 
 def load(
-  workdir: pathlib.Path, *, ema: str = 'main', trust: tuple[str, ...] = ()
+  workdir: pathlib.Path,
+  *,
+  ema: str = 'main',
+  trust: tuple[str, ...] = (),
+  needs: str | None = None,
 ) -> Trained:
   """Reads a run's config and the newest checkpoint that verifies.
 
@@ -54,9 +58,10 @@ def load(
     workdir: of the run.
     ema: which average of the parameters; '' for the raw ones.
     trust: packages whose names the saved config may use.
+    needs: a method that the objective must have, such as `denoiser`.
 
   Raises:
-    ConfigError: there is no run, or no such average.
+    ConfigError: there is no run, no such average, or no such method.
     CheckpointError: there is no checkpoint that can be read.
   """
   config = _complete(workdir / CONFIG, 'objective')
@@ -69,6 +74,8 @@ def load(
   objective = configs.build(
     config['objective'], path='config.objective', trusted=False, trust=trust
   )
+  if needs:
+    require(objective, needs, str(workdir))
   shape = tuple(card['shape'])
   probe = {'image': np.zeros((1, *shape), np.float32)}
   if card['num_classes']:
@@ -94,6 +101,24 @@ def load(
     step=meta['step'],
     config=config,
   )
+
+
+def require(objective: base.Objective, method: str, owner: str) -> None:
+  """Refuses an objective without a method.
+
+  Args:
+    objective: what was trained.
+    method: such as `denoiser`, which all that can be sampled from have.
+    owner: where the objective stands, for the error.
+
+  Raises:
+    ConfigError: the objective has no such method.
+  """
+  if not hasattr(objective, method):
+    raise errors.ConfigError(
+      f'{owner} is a {type(objective).__name__} and has no {method}: give a '
+      'run of an objective that has one'
+    )
 
 
 def _complete(file: pathlib.Path, *keys: str) -> dict[str, Any]:

@@ -1,6 +1,8 @@
 """Objectives: what is trained, on which times, with which weights."""
 
 from difjax.objectives.base import Generative, Objective
+from difjax.objectives.bound import Large, Learned, Small
+from difjax.objectives.classifier import Classifier
 from difjax.objectives.denoising import Denoising, half_sum, mean
 from difjax.objectives.times import (
   LevelTimes,
@@ -20,9 +22,12 @@ from difjax.objectives.weightings import (
 )
 
 __all__ = [
+  'Classifier',
   'Denoising',
   'EDMWeighting',
   'Generative',
+  'Large',
+  'Learned',
   'LevelTimes',
   'LikelihoodImportanceTimes',
   'LikelihoodWeighting',
@@ -31,6 +36,7 @@ __all__ = [
   'MinSNRWeighting',
   'Objective',
   'SigmoidWeighting',
+  'Small',
   'Times',
   'UniformTimes',
   'UniformWeighting',

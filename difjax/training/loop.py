@@ -53,6 +53,8 @@ class Trainer:
     checkpoints: what is saved.
     hooks: what else happens.
     seed: of parameters, noise and times (the data have their own).
+    dequantise: whether bytes become reals with uniform noise, as likelihoods
+      want them (`data.device`, equation 3).
     log_every: steps between two rows of metrics, which are means over them.
     max_streak: so many non-finite steps in a row end the run.
     tensorboard: whether event files are written beside `metrics.jsonl`.
@@ -71,6 +73,7 @@ class Trainer:
   checkpoints: checkpoint.Checkpoints = checkpoint.Checkpoints()
   hooks: tuple[hooks.Hook, ...] = ()
   seed: int = 0
+  dequantise: bool = False
   log_every: int = 50
   max_streak: int = 10
   tensorboard: bool = True
@@ -103,8 +106,9 @@ def compiled(
   )
   whole = meshes.replicated(mesh)
   function = step.make_step(
-    trainer.objective, transformation, trainer.ema, trainer.seed
-  )
+    trainer.objective, transformation, trainer.ema, trainer.seed,
+    dequantise=trainer.dequantise,
+  )  # fmt: skip
   batches = meshes.batch_sharding(mesh)
   jitted = jax.jit(
     function,
@@ -335,9 +339,8 @@ def _writers(
 def _write_card(data: pipelines.Pipeline, workdir: pathlib.Path) -> None:
   """Notes what sampling has to know of the data."""
   source = data.source
-  example = data.rows(0, np.arange(1))['image']
   card = {
-    'shape': list(example.shape[1:]),
+    'shape': list(data.shape),
     'num_classes': source.num_classes,
     'class_names': list(source.class_names),
     'fingerprint': source.fingerprint(),

@@ -18,12 +18,12 @@ from difjax.data import device
 from difjax.objectives import base
 from difjax.training import ema as emas
 from difjax.training import state as states
-from difjax.typing import Batch, Metrics, PyTree
+from difjax.typing import Array, Batch, Key, Metrics, PyTree
 
 Step = Callable[
   [states.TrainState, Batch], tuple[states.TrainState, Metrics]
 ]
-_INIT, _TRAIN = 0, 1  # streams of the seed
+_INIT, _TRAIN, _DEQUANTISE = 0, 1, 2  # streams of the seed
 
 
 def init_state(
@@ -53,15 +53,26 @@ def make_step(
   averages: Mapping[str, emas.EMA],
   seed: int,
   frozen: PyTree = None,
+  *,
+  dequantise: bool = False,
 ) -> Step:
-  """Returns the step (state, batch) -> (state, metrics), to be compiled."""
+  """Returns the step (state, batch) -> (state, metrics), to be compiled.
+
+  Args:
+    objective: what is trained.
+    optimiser: how.
+    averages: the averages to keep, by name.
+    seed: of noise and times.
+    frozen: parameters that the objective uses and does not train.
+    dequantise: whether bytes become reals by `device.dequantise`.
+  """
 
   def step(
     state: states.TrainState, batch: Batch
   ) -> tuple[states.TrainState, Metrics]:
-    stream = jax.random.fold_in(jax.random.key(seed), _TRAIN)
-    key = jax.random.fold_in(stream, state.step)
-    batch = {**batch, 'image': device.to_unit_range(batch['image'])}
+    key = _key(seed, _TRAIN, state.step)
+    noise = _key(seed, _DEQUANTISE, state.step) if dequantise else None
+    batch = {**batch, 'image': _reals(batch['image'], noise)}
     (loss, (metrics, aux)), grads = objective.gradients(
       state.params, state.aux, frozen, batch, key,
       step=state.step, ema=state.ema,
@@ -95,3 +106,16 @@ def make_step(
     }  # fmt: skip
 
   return step
+
+
+def _reals(image: Array, noise: Key | None) -> Array:
+  """Images in [-1, 1]; a key dequantises."""
+  if noise is not None:
+    image = device.dequantise(image, noise)
+  return device.to_unit_range(image)
+
+
+def _key(seed: int, stream: int, step: Array) -> Key:
+  return jax.random.fold_in(
+    jax.random.fold_in(jax.random.key(seed), stream), step
+  )

@@ -207,3 +207,105 @@ def test_the_run_it_reads_stays_as_it_was(trained):
   assert [row['step'] for row in writers.read_metrics(trained)] == [1, 2, 3, 4]
   assert (trained / 'checkpoints' / '4' / 'difjax_manifest.json').exists()
   assert tiny.ROOT not in trained.parents
+
+
+@pytest.fixture(scope='module')
+def classifier(tmp_path_factory):
+  """The work directory of a classifier of noisy digits."""
+  from difjax import __main__
+
+  workdir = tmp_path_factory.mktemp('classifier') / 'run'
+  code = __main__.main([
+    'train', '--config=tests/tiny_classifier.py', f'--workdir={workdir}',
+    '--config.steps=2', '--config.checkpoints.every=2',
+  ])  # fmt: skip
+  assert code == 0
+  return workdir
+
+
+def test_training_a_classifier_logs_its_accuracy(classifier):
+  rows = writers.read_metrics(classifier)
+  assert [row['step'] for row in rows] == [1, 2]
+  assert all(0 <= row['train/accuracy'] <= 1 for row in rows)
+
+
+def test_a_classifier_cannot_be_sampled(classifier, tmp_path, refused):
+  line = refused(
+    2, 'sample', f'--workdir={classifier}', f'--out={tmp_path}/out',
+    '--trust=tests',
+  )  # fmt: skip
+  assert 'is a Classifier and has no denoiser' in line
+  assert not (tmp_path / 'out').exists()
+
+
+def test_guided_by_a_classifier(classifier, trained, sampled, tmp_path, call):
+  """Index, seed and labels of `sampled`: only the guidance differs."""
+  code, _, err = call(
+    'sample', f'--workdir={trained}', f'--out={tmp_path}/out', '--num=12',
+    '--first=5', '--labels=3,7', '--block=12', '--seed=9', '--trust=tests',
+    f'--guidance.workdir={classifier}', '--guidance.scale=50.0',
+  )  # fmt: skip
+  assert code == 0, err
+  found = np.load(tmp_path / 'out' / 'samples.npz')
+  plain = np.load(sampled / 'samples.npz')
+  np.testing.assert_array_equal(found['arr_1'], plain['arr_1'])
+  assert (found['arr_0'] != plain['arr_0']).any()
+
+
+def test_restoring_an_image(trained, tmp_path, call):
+  known = np.full((8, 8), 40, np.uint8)
+  known[:, :4] = 200
+  Image.fromarray(known).save(tmp_path / 'photo.png')
+  code, _, err = call(
+    'sample', f'--workdir={trained}', f'--out={tmp_path}/out', '--num=3',
+    '--block=3', f'--restore.image={tmp_path}/photo.png',
+    '--restore.operator.type=denoising.Window', '--restore.operator.left=0.5',
+    '--restore.operator.right=1.0', '--restore.operator.top=0.0',
+    '--restore.operator.bottom=1.0',
+  )  # fmt: skip
+  assert code == 0, err
+  with np.load(tmp_path / 'out' / 'samples.npz') as found:
+    assert set(found) == {'arr_0'}  # of no class in particular
+    images = found['arr_0'][..., 0].astype(int)
+  assert np.abs(images[:, :, :4] - 200).max() <= 1
+  assert len(np.unique(images.reshape(3, -1), axis=0)) == 3
+  with Image.open(tmp_path / 'out' / 'measurement.png') as picture:
+    shown = np.asarray(picture).astype(int)
+  assert np.abs(shown[:, :4] - 200).max() <= 1
+  assert np.abs(shown[:, 4:] - 128).max() <= 1
+
+
+@pytest.mark.parametrize(
+  ('flags', 'text'),
+  [
+    (['--restore.index=3'], 'restore needs an image'),
+    (['--restore.imag=a.png'], "did you mean 'image'"),
+    (['--restore.image=a.png'], 'a.png'),
+    (
+      ['--restore.source.type=data.Digits', '--restore.operator.factor=2'],
+      'restore.operator must be',
+    ),
+    (
+      [
+        '--restore.source.type=data.Digits',
+        '--restore.operator.type=denoising.Grey',
+      ],
+      'Grey has no use for images of 8x8x1',
+    ),
+    (['--guidance.scale=2'], 'guidance.workdir is missing'),
+    (['--guidance.workdir=nowhere'], 'nowhere'),
+    (['--guidance.type=os.system', '--guidance.workdir=ls'], 'may not be used'),
+  ],
+)
+def test_what_cannot_lead(flags, text, trained, tmp_path, refused):
+  argv = [f'--workdir={trained}', f'--out={tmp_path}/out', *flags]
+  assert text in refused(2, 'sample', *argv)
+  assert not (tmp_path / 'out').exists()
+
+
+def test_a_model_is_no_classifier(trained, tmp_path, refused):
+  line = refused(
+    2, 'sample', f'--workdir={trained}', f'--out={tmp_path}/out',
+    f'--guidance.workdir={trained}',
+  )  # fmt: skip
+  assert 'is a Denoising and has no log_prob' in line

@@ -245,3 +245,17 @@ def test_a_grid_now_and_then(model, tmp_path):
     labels=np.arange(4), seed=3, size=4,
   )  # fmt: skip
   np.testing.assert_array_equal(grid, plots.grid(images, 2))
+
+
+@pytest.mark.parametrize('coupled', [False, True])
+def test_coupled_images_are_refused(coupled):
+  sampler = sampling.CorrectedGrid(
+    predictor=sampling.ReverseDiffusion(),
+    corrector=sampling.Langevin(coupled=coupled),
+    grid=sampling.Uniform(steps=4),
+  )
+  if coupled:
+    with pytest.raises(errors.ConfigError, match='couples the images'):
+      samples.check_independent(sampler)
+  else:
+    samples.check_independent(sampler)

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from difjax import data, errors, processes, sampling
-from difjax.evaluation import samples, study, trained
+from difjax.evaluation import report, samples, study, trained
 from tests import tiny
 
 
@@ -19,10 +19,20 @@ def sampler(steps):
   )
 
 
+@dataclasses.dataclass(frozen=True)
+class Words:
+  """A section that a config adds, of text alone."""
+
+  def __call__(self, model, held_out, draw):
+    """Counts what it is given."""
+    text = f'{model.step} steps, {len(held_out.images)} held out'
+    return report.Section(title='Words of its own', text=text)
+
+
 STUDY = study.Study(
   train=data.Digits(), held_out=data.Digits(split='test'),
   sampler=sampler(5), few=sampler(2), curves={'DDIM': (sampler(2), sampler(5))},
-  images=60, size=60, title='A study',
+  images=60, size=60, title='A study', sections=(Words(),),
 )  # fmt: skip
 OBJECTIVE, PARAMS = tiny.exact_noise(processes.VP())
 MODEL = trained.Trained(
@@ -52,6 +62,8 @@ def test_the_page_stands_alone(written):
   assert page.count('data:image/png;base64,') == 6
   assert 'src="http' not in page
   assert 'A study' in page
+  assert 'Words of its own' in page
+  assert f'20 steps, {len(data.Digits(split="test"))} held out' in page
   # 10 steps of 16 images at 80 a second, and 10 at 160.
   assert 'training, 20 steps: 3.0 s' in page
   assert '60 samples, 5.0 evaluations each: ' in page

@@ -121,6 +121,24 @@ def test_metrics_are_loss_norm_and_the_objectives_own():
   np.testing.assert_allclose(metrics['grad_norm'], norm, rtol=1e-5)
 
 
+def test_dequantised_batches_are_new_at_every_step():
+  """The mean's gradient, -2 mean(x) / 64 at w = 0, shows what a step saw."""
+  jitted, state, batch = prepared(tiny.mean_trainer(dequantise=True))
+  levels = np.asarray(batch['image'], np.float64)
+  whole = (levels + 0.5) / 128 - 1  # the middle of each level's interval
+  width = 1 / 128
+  losses = []
+  for _ in range(2):
+    zero = jax.tree.map(jnp.zeros_like, state.params)
+    state, metrics = jitted(state.replace(params=zero), batch)
+    losses.append(float(metrics['loss']))
+  exact = (whole**2).mean() + width**2 / 12
+  error = np.sqrt((4 * whole**2 * width**2 / 12).mean() / whole.size)
+  assert np.abs(np.asarray(losses) - exact).max() < 4 * error
+  assert losses[0] != losses[1]
+  assert abs(exact - ((levels / 127.5 - 1) ** 2).mean()) > 10 * error
+
+
 def test_the_state_is_donated():
   jitted, state, batch = prepared(tiny.mean_trainer(mesh=tiny.FSDP))
   jitted(state, batch)

@@ -1,0 +1,111 @@
+"""Samples against held-out images, in the features of a learnt classifier.
+
+The Fréchet distance says whether mean and covariance of the features are
+right. It depends on how many images are compared, so beside that of the
+samples stands that of as many training images: what perfect samples reach.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import time
+
+import numpy as np
+import tqdm
+
+from difjax import metrics
+from difjax.data import source as sources
+from difjax.evaluation import distribution, parts, plots, samples, trained
+from difjax.sampling import samplers
+
+_SHOWN, _COLUMNS = 100, 10  # samples in the picture
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Quality:
+  """Judges what a sampler makes of a trained model.
+
+  Attributes:
+    sampler: what is judged.
+    train: labelled images, which the classifier learns from.
+    held_out: labelled images that nothing was trained on.
+    images: how many samples.
+    size: images in a block.
+    seed: of the samples and of the classifier.
+  """
+
+  sampler: samplers.Sampler
+  train: sources.Source
+  held_out: sources.Source
+  images: int = 1_000
+  size: int = 128
+  seed: int = 0
+
+  def __call__(self, model: trained.Trained) -> parts.Found:
+    """Samples, and compares.
+
+    Raises:
+      NonFiniteError: a sample is not finite.
+    """
+    indices = np.arange(self.images)
+    began = time.monotonic()
+    with tqdm.tqdm(
+      total=self.images, desc='samples', unit='image', disable=None
+    ) as bar:
+      made, evaluations = samples.generate(
+        model.objective, self.sampler, model.params, shape=model.shape,
+        indices=indices, seed=self.seed, size=self.size,
+        labels=samples.default_labels(indices, model.num_classes),
+        advance=bar.update,
+      )  # fmt: skip
+    seconds = time.monotonic() - began
+    figures = {
+      'frechet_distance': self._distance(made),
+      'frechet_distance_of_training_images': self._distance(self._copies()),
+      'accuracy_of_the_classifier': self._accuracy(),
+      'images': self.images,
+      'evaluations_mean': float(evaluations.mean()),
+      'evaluations_max': int(evaluations.max()),
+      'seconds': seconds,
+    }
+    return parts.Found(
+      figures, {'samples': made}, {'grid': plots.grid(made[:_SHOWN], _COLUMNS)}
+    )
+
+  @functools.cached_property
+  def _classifier(self) -> metrics.Classifier:
+    images, labels = self._known
+    return metrics.fit_classifier(
+      distribution.pixels(images), labels, self.seed
+    )
+
+  @functools.cached_property
+  def _known(self) -> tuple[np.ndarray, np.ndarray]:
+    return _whole(self.train)
+
+  @functools.cached_property
+  def _new(self) -> tuple[np.ndarray, np.ndarray]:
+    return _whole(self.held_out)
+
+  def _copies(self) -> np.ndarray:
+    """As many training images as there are samples."""
+    images, _ = self._known
+    order = np.random.default_rng(self.seed).permutation(len(images))
+    return images[order[: self.images]]
+
+  def _distance(self, images: np.ndarray) -> float:
+    gaussian = lambda images: metrics.Moments.of(
+      self._classifier.features(distribution.pixels(images))
+    ).gaussian
+    return metrics.frechet_distance(gaussian(images), gaussian(self._new[0]))
+
+  def _accuracy(self) -> float:
+    images, labels = self._new
+    found = self._classifier.labels(distribution.pixels(images))
+    return float((found == labels).mean())
+
+
+def _whole(source: sources.Source) -> tuple[np.ndarray, np.ndarray]:
+  found = source.take(np.arange(len(source)))
+  return found['image'], found['label']
