@@ -162,6 +162,19 @@ def checkpoints(every: int, keep_every: int) -> Spec:
   )
 
 
+def restorations(sampler: Spec) -> Spec:
+  """Returns the part of a report that restores held-out images."""
+  return dict(
+    type='evaluation.RestorationSection',
+    sampler=sampler,
+    operators={
+      'inpainting': dict(type='denoising.Window'),
+      'colourisation': dict(type='denoising.Grey'),
+      'super-resolution': dict(type='denoising.AveragePool', factor=2),
+    },
+  )
+
+
 def study(title: str, train: Spec, held_out: Spec) -> Spec:
   """Returns a report: Heun's samples judged, three solvers compared."""
   return dict(
@@ -171,6 +184,9 @@ def study(title: str, train: Spec, held_out: Spec) -> Spec:
     held_out=held_out,
     sampler=heun(steps=18),
     few=ddim(steps=10),
+    sections=dict(
+      restored=restorations(heun(steps=18)), order=('restored',)
+    ),
     curves={
       'DDIM': [ddim(n) for n in (5, 10, 20, 35)],
       'Heun': [heun(n) for n in (3, 5, 10, 18)],

@@ -15,8 +15,8 @@ flags:
   --ema=NAME                which average of the parameters (main)
   --trust=PACKAGE           a package that the saved config may use
 
-Prints a table for each part, and writes PART.json (its figures) and PART.npz
-(its numbers for each image) into the work directory.
+Prints a table for each part, and writes into DIR/evaluation: PART.json (its
+figures), PART.npz (its numbers for each image), PART_NAME.png (pictures).
 """
 
 from __future__ import annotations
@@ -67,5 +67,5 @@ def main(argv: list[str]) -> int:
   }
   folder = pathlib.Path(workdir)
   model = trained.load(folder, ema=values.ema, trust=trust, needs='denoiser')
-  judges.write(built, model, folder)
+  judges.write(built, model, folder / 'evaluation')
   return 0

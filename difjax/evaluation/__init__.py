@@ -10,6 +10,7 @@ from difjax.evaluation.likelihood import (
   UniformDequantiser,
   VariationalBound,
 )
+from difjax.evaluation.quality import Quality
 from difjax.evaluation.samples import SampleGrid, generate
 from difjax.evaluation.sections import GuidanceSection, RestorationSection
 from difjax.evaluation.study import Study
@@ -19,6 +20,7 @@ __all__ = [
   'ClassifierGuidance',
   'GuidanceSection',
   'Likelihood',
+  'Quality',
   'Restoration',
   'RestorationSection',
   'SampleGrid',

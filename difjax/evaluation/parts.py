@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import pathlib
+import types
 from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
@@ -19,10 +20,12 @@ class Found(NamedTuple):
   Attributes:
     figures: numbers by name, for a table and a JSON file.
     arrays: numbers of every image, for an .npz file.
+    pictures: uint8 [H, W, C], each for a .png file.
   """
 
   figures: dict[str, float | int]
   arrays: dict[str, np.ndarray]
+  pictures: Mapping[str, np.ndarray] = types.MappingProxyType({})
 
 
 class Evaluation(Protocol):
@@ -37,18 +40,21 @@ def write(
   model: trained.Trained,
   folder: pathlib.Path,
 ) -> None:
-  """Runs evaluations; prints a table of each and writes NAME.json, NAME.npz.
+  """Runs evaluations; prints a table of each and writes NAME.json, .npz, .png.
 
   Args:
     evaluations: by name, in order.
     model: what is judged.
-    folder: where the files go.
+    folder: where the files go; it is made.
   """
+  folder.mkdir(parents=True, exist_ok=True)
   for name, evaluation in evaluations.items():
     found = evaluation(model)
     content = io.BytesIO()
     np.savez(content, **found.arrays)
     plots.write(folder / f'{name}.npz', content.getvalue())
+    for picture, image in found.pictures.items():
+      plots.save_png(folder / f'{name}_{picture}.png', image)
     figures = {'step': model.step, **found.figures}
     text = json.dumps(figures, indent=2) + '\n'
     plots.write(folder / f'{name}.json', text.encode())

@@ -73,39 +73,34 @@ class Quality:
       figures, {'samples': made}, {'grid': plots.grid(made[:_SHOWN], _COLUMNS)}
     )
 
-  @functools.cached_property
-  def _classifier(self) -> metrics.Classifier:
-    images, labels = self._known
-    return metrics.fit_classifier(
-      distribution.pixels(images), labels, self.seed
-    )
-
-  @functools.cached_property
-  def _known(self) -> tuple[np.ndarray, np.ndarray]:
-    return _whole(self.train)
-
-  @functools.cached_property
-  def _new(self) -> tuple[np.ndarray, np.ndarray]:
-    return _whole(self.held_out)
-
   def _copies(self) -> np.ndarray:
     """As many training images as there are samples."""
-    images, _ = self._known
+    images, _ = _whole(self.train)
     order = np.random.default_rng(self.seed).permutation(len(images))
     return images[order[: self.images]]
 
   def _distance(self, images: np.ndarray) -> float:
+    known = _classifier(self.train, self.seed)
     gaussian = lambda images: metrics.Moments.of(
-      self._classifier.features(distribution.pixels(images))
+      known.features(distribution.pixels(images))
     ).gaussian
-    return metrics.frechet_distance(gaussian(images), gaussian(self._new[0]))
+    new, _ = _whole(self.held_out)
+    return metrics.frechet_distance(gaussian(images), gaussian(new))
 
   def _accuracy(self) -> float:
-    images, labels = self._new
-    found = self._classifier.labels(distribution.pixels(images))
-    return float((found == labels).mean())
+    images, labels = _whole(self.held_out)
+    known = _classifier(self.train, self.seed)
+    return float((known.labels(distribution.pixels(images)) == labels).mean())
 
 
+# Several samplers are judged by one classifier of one data set.
+@functools.lru_cache(maxsize=2)
+def _classifier(train: sources.Source, seed: int) -> metrics.Classifier:
+  images, labels = _whole(train)
+  return metrics.fit_classifier(distribution.pixels(images), labels, seed)
+
+
+@functools.lru_cache(maxsize=4)
 def _whole(source: sources.Source) -> tuple[np.ndarray, np.ndarray]:
   found = source.take(np.arange(len(source)))
   return found['image'], found['label']

@@ -22,8 +22,8 @@ def test_writes_figures_and_arrays(copied, call):
     f'{PART}.atol=1e-2',
   )  # fmt: skip
   assert code == 0, err
-  figures = json.loads((copied / 'bits.json').read_text())
-  with np.load(copied / 'bits.npz') as arrays:
+  figures = json.loads((copied / 'evaluation' / 'bits.json').read_text())
+  with np.load(copied / 'evaluation' / 'bits.npz') as arrays:
     assert arrays['bits_per_dim'].shape == (1, 3)
     mean = arrays['bits_per_dim'].mean()
   assert abs(figures['bits_per_dim'] - mean) < 1e-9

@@ -47,7 +47,7 @@ def code(*argv):
     return __main__.main(list(argv))
   except SystemExit as stop:
     return stop.code
-assert [code(verb, '--help') for verb in {[*__main__._VERBS]}] == 6 * [0]
+assert [code(verb, '--help') for verb in {[*__main__._VERBS]}] == 8 * [0]
 config = '--config=tests/tiny_config.py'
 for argv in (
   ['trian'], ['train'], ['train', config], ['train', config, '--wrokdir=x'],
@@ -65,7 +65,10 @@ print(*sys.modules)
 def test_help_names_every_verb(argv, call):
   code, out, err = call(*argv)
   assert (code, err) == (0, [])
-  for verb in ('train', 'sample', 'report', 'data', 'bench', 'doctor'):
+  for verb in (
+    'train', 'sample', 'evaluate', 'report', 'convert', 'data', 'bench',
+    'doctor',
+  ):
     assert f'\n  {verb} ' in out
 
 

@@ -4,8 +4,11 @@ import json
 import types
 
 import numpy as np
+from PIL import Image
 
 from difjax.evaluation import parts
+
+IMAGE = np.arange(6, dtype=np.uint8).reshape(2, 3, 1)
 
 
 def test_writes_each_part_in_order(tmp_path, capsys):
@@ -13,16 +16,21 @@ def test_writes_each_part_in_order(tmp_path, capsys):
 
   def one(model):
     asked.append(model.step)
-    return parts.Found({'bits': 2.5, 'images': 3}, {'bits': np.arange(3.0)})
+    return parts.Found(
+      {'bits': 2.5, 'images': 3}, {'bits': np.arange(3.0)}, {'seen': IMAGE}
+    )
 
   model = types.SimpleNamespace(step=7)
-  parts.write({'second': one, 'first': one}, model, tmp_path)
+  folder = tmp_path / 'evaluation'
+  parts.write({'second': one, 'first': one}, model, folder)
   assert asked == [7, 7]
-  assert json.loads((tmp_path / 'first.json').read_text()) == {
+  assert json.loads((folder / 'first.json').read_text()) == {
     'step': 7, 'bits': 2.5, 'images': 3
   }  # fmt: skip
-  with np.load(tmp_path / 'second.npz') as arrays:
+  with np.load(folder / 'second.npz') as arrays:
     np.testing.assert_array_equal(arrays['bits'], [0, 1, 2])
+  with Image.open(folder / 'first_seen.png') as picture:
+    np.testing.assert_array_equal(np.asarray(picture), IMAGE[..., 0])
   out = capsys.readouterr().out
   assert out.index('second') < out.index('first')
   assert '  bits    2.5\n' in out
