@@ -52,9 +52,8 @@ ORDER = {
   ),
   'interop': (
     'records unpickle torch_file msgpack_file safetensors_file container base '
-    'score_sde_config score_sde_keys score_sde_refinenet_keys '
-    'score_sde_refinenet score_sde imported '
-    'workdir'
+    'score_sde_config score_sde_keys score_sde_weights '
+    'score_sde_refinenet_keys score_sde_refinenet score_sde imported workdir'
   ),
   'cli': 'arguments train sample evaluate report convert data bench doctor',
 }

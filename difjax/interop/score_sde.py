@@ -1,10 +1,5 @@
 """Checkpoints of score SDE's U-Nets: `ddpm` and `ncsnpp`, PyTorch or Flax.
 
-A `.pth` file holds the raw weights by name (`model`) and their average as a
-list without names (`ema.shadow_params`), in the order of the names, without
-what is not trained. A Flax file (`checkpoint_7`) holds both as nested dicts,
-`params_ema` and `optimizer.target`.
-
 The denoiser's times are those of our processes, data at t = 0 in [-1, 1]:
 
 | official                  | process, t          | the network's time input |
@@ -30,20 +25,13 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from difjax import config as configs
 from difjax import errors
-from difjax.interop import base, score_sde_keys
+from difjax.interop import base, score_sde_keys, score_sde_weights
 from difjax.typing import Params
 
 _FAMILY = 'score_sde'
-_TABLE = 'sigmas'  # PyTorch keeps the noise levels, descending, as a buffer
-_PARALLEL = 'module.'
-
-Arrays = Mapping[str, np.ndarray]
 
 
 def recognises(tree: Any) -> bool:
@@ -54,7 +42,8 @@ def recognises(tree: Any) -> bool:
     return any('all_modules.' in str(name) for name in tree['model'])
   params = tree.get('params_ema')
   return isinstance(params, Mapping) and any(
-    name.startswith('ResnetBlock') for name in _flat(params))
+    str(name).startswith('ResnetBlock')
+    for name in params.get('params', params))
 
 
 def convert(
@@ -73,116 +62,38 @@ def convert(
     CheckpointError: weights are missing, unknown, or of another shape; all of
       them are named.
   """
-  flax = 'params_ema' in tree
-  arrays, table = _flax(tree, ema) if flax else _torch(tree, ema)
-  settings = score_sde_keys.Settings(config, _told(table))
+  weights = score_sde_weights.read(tree, ema)
+  settings = score_sde_keys.Settings(config, weights.told)
   net = score_sde_keys.architecture(settings)
-  _check_table(table, settings)
+  _check_table(weights, settings)
   spec, network, facts = _objective(_network(net), net, settings)
-  names = dict(score_sde_keys.names(net, flax=flax))
-  params, unused = _params(arrays, names, _shapes(network, net), net)
+  names = dict(score_sde_keys.names(net, flax=weights.flax))
+  shape = net.size, net.size, net.channels
+  shapes = score_sde_weights.shapes(network, shape)
+  params, unused = _params(weights.arrays, names, shapes, net)
   info = dict(
     family=_FAMILY, model=str(settings['model.name']),
-    container='flax' if flax else 'torch', weights='ema' if ema else 'raw',
-    step=int(np.asarray(tree.get('step', 0))),
-    image_shape=(net.size, net.size, net.channels), unused=unused, **facts)
+    container='flax' if weights.flax else 'torch', weights=weights.kind,
+    step=int(np.asarray(tree.get('step', 0))), image_shape=shape,
+    unused=unused, **facts)
   return base.Converted(spec=spec, params=params, network=network, info=info)
 
 
-def _torch(
-  tree: Mapping[str, Any], ema: bool
-) -> tuple[Arrays, np.ndarray | None]:
-  """The weights of a .pth file by name, and its table of levels."""
-  model = _flat({
-    name.removeprefix(_PARALLEL): array
-    for name, array in tree['model'].items()})
-  table = model.pop(_TABLE, None)
-  if not ema:
-    return model, table
-  try:
-    average = [np.asarray(array) for array in tree['ema']['shadow_params']]
-  except (KeyError, TypeError):
-    raise errors.CheckpointError(
-      'score SDE: the checkpoint has no ema.shadow_params; load its raw '
-      'weights with ema=False') from None
-  # Fourier frequencies are parameters without gradient: not in the average.
-  trained = [n for n in model if not n.endswith('.W') or '.NIN_' in n]
-  if len(average) != len(trained):
-    raise errors.CheckpointError(
-      f'score SDE: ema.shadow_params has {len(average)} arrays, for '
-      f'{len(trained)} trained weights in model')
-  for name, array in zip(trained, average, strict=True):
-    if array.shape != model[name].shape:
-      raise errors.CheckpointError(
-        f'score SDE: ema.shadow_params at the place of {name} has shape '
-        f'{array.shape}, not {model[name].shape}')
-  return model | dict(zip(trained, average, strict=True)), table
-
-
-def _flax(tree: Mapping[str, Any], ema: bool) -> tuple[Arrays, None]:
-  """The weights of a Flax file by name."""
-  try:
-    params = tree['params_ema'] if ema else tree['optimizer']['target']
-  except KeyError as error:
-    raise errors.CheckpointError(
-      f'score SDE: the checkpoint has no {error}') from None
-  return _flat(params.get('params', params)), None
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = '') -> dict[str, np.ndarray]:
-  """Nested dicts as one, names joined by dots."""
-  found: dict[str, np.ndarray] = {}
-  for name, value in tree.items():
-    if isinstance(value, Mapping):
-      found |= _flat(value, f'{prefix}{name}.')
-    else:
-      array = found[f'{prefix}{name}'] = np.asarray(value)
-      if array.dtype.hasobject:
-        raise errors.CheckpointError(f'score SDE: {prefix}{name} is no array')
-  return found
-
-
-def _told(table: np.ndarray | None) -> dict[str, Any]:
-  """What the table of levels tells of the config."""
-  if table is None:
-    return {}
-  return {
-    'model.sigma_max': float(table[0]), 'model.sigma_min': float(table[-1]),
-    'model.num_scales': len(table)}
-
-
 def _check_table(
-  table: np.ndarray | None, settings: score_sde_keys.Settings
+  weights: score_sde_weights.Weights, settings: score_sde_keys.Settings
 ) -> None:
   """Refuses a config of other noise levels than the checkpoint's."""
-  for name, told in _told(table).items():
+  for name, told in weights.told.items():
     if not np.isclose(float(settings[name]), told, rtol=1e-5):
       raise errors.ConfigError(
         f'score SDE: {name} is {settings[name]} in the config, but the '
         f'checkpoint was made with {told:g}')
 
 
-def _shapes(
-  network: base.Spec, net: score_sde_keys.Architecture
-) -> dict[str, tuple[int, ...]]:
-  """The shapes of our weights, by path."""
-  module = configs.build(network, path='network')
-  image = jax.ShapeDtypeStruct(
-    (1, net.size, net.size, net.channels), jnp.float32)
-  noise = jax.ShapeDtypeStruct((1,), jnp.float32)
-  try:
-    tree = jax.eval_shape(module.init, jax.random.key(0), image, noise)
-  except ValueError as error:
-    raise errors.ConfigError(f'score SDE: {error}') from error
-  return {
-    jax.tree_util.keystr(path, simple=True, separator='/'): leaf.shape
-    for path, leaf in jax.tree_util.tree_leaves_with_path(tree['params'])}
-
-
 def _params(
-  arrays: Arrays,
+  arrays: Mapping[str, np.ndarray],
   names: Mapping[str, tuple[str, ...]],
-  shapes: Mapping[str, tuple[int, ...]],
+  shapes: score_sde_weights.Shapes,
   net: score_sde_keys.Architecture,
 ) -> tuple[Params, tuple[str, ...]]:
   """Our weights, and the names of those that the network never uses.
@@ -193,27 +104,23 @@ def _params(
   idle = names.keys() - shapes.keys()
   inert = {name for path in idle for name in names[path]} & arrays.keys()
   unused = set() if net.conditional else inert
-  params: dict[str, Any] = {}
-  wrong = []
+  found, wrong = {}, []
   for path, shape in shapes.items():
     parts = [_ours(name, arrays[name]) for name in names[path]
              if name in arrays]
     if len(parts) < len(names[path]):
       continue
     array = np.concatenate(parts, -1)
-    if _squeezed(array.shape) != _squeezed(shape):
+    squeezed = score_sde_weights.squeezed
+    if squeezed(array.shape) == squeezed(shape):
+      found[path] = array
+    else:
       wrong.append(f'{" + ".join(names[path])} {array.shape} for {shape}')
-      continue
-    *parents, leaf = path.split('/')
-    place = params
-    for parent in parents:
-      place = place.setdefault(parent, {})
-    place[leaf] = np.asarray(array.reshape(shape), np.float32)
   _check({
     'missing': sorted(wanted - arrays.keys()),
     'unknown': sorted(arrays.keys() - wanted - unused),
     'of another shape': sorted(wrong)})
-  return params, tuple(sorted(unused))
+  return score_sde_weights.nested(found, shapes), tuple(sorted(unused))
 
 
 def _check(faults: Mapping[str, list[str]]) -> None:
@@ -231,11 +138,6 @@ def _ours(name: str, array: np.ndarray) -> np.ndarray:
   if name.startswith('all_modules.') and name.endswith('.weight'):
     return np.moveaxis(array, (0, 1)[:array.ndim], (-1, -2)[:array.ndim])
   return array
-
-
-def _squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:
-  """A shape without ones: old norms are (1, 1, 1, C), dense 1 x 1 kernels."""
-  return tuple(size for size in shape if size != 1)
 
 
 def _network(net: score_sde_keys.Architecture) -> base.Spec:

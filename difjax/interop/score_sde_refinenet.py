@@ -15,19 +15,20 @@ classifier is in JAX only, its file the bare parameters.
 
 from __future__ import annotations
 
-import dataclasses
 import re
 import types
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from difjax import config as configs
-from difjax import errors, pytree
-from difjax.interop import base, score_sde_keys, score_sde_refinenet_keys
+from difjax import errors
+from difjax.interop import (
+  base,
+  score_sde_keys,
+  score_sde_refinenet_keys,
+  score_sde_weights,
+)
 from difjax.typing import Params
 
 # By model.name: PyTorch's stages, and the fields of our network.
@@ -47,23 +48,6 @@ _ROWS = ('gamma', 'alpha', 'beta')  # side by side in a conditional norm
 # the official code feeds the classifier.
 _MEAN = (0.49139968, 0.48215841, 0.44653091)
 _STD = (0.24703223, 0.24348513, 0.26158784)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class _Weights:
-  """The weights of a file.
-
-  Attributes:
-    arrays: by official name.
-    flax: the names are Flax's, not PyTorch's.
-    kind: which of the weights these are.
-    table: PyTorch's noise levels, the highest first; None without.
-  """
-
-  arrays: Mapping[str, np.ndarray]
-  flax: bool
-  kind: str
-  table: np.ndarray | None = None
 
 
 def recognises(tree: Any) -> bool:
@@ -92,9 +76,7 @@ def convert(
     CheckpointError: weights are missing, unknown, or of another shape; all of
       them are named.
   """
-  weights = (
-    _torch(tree, ema) if isinstance(tree.get('model'), Mapping)
-    else _flax(tree, ema))
+  weights = score_sde_weights.read(tree, ema)
   name = _model(weights)
   settings = score_sde_keys.Settings(config, _told(weights, name))
   if settings['model.name'] != name:
@@ -111,57 +93,17 @@ def convert(
     step=int(np.asarray(tree.get('step', 0))), **facts)
   return base.Converted(
     spec=spec, network=official, info=info,
-    params=_params(weights, layers, _shapes(official, shape)))
+    params=_params(
+      weights, layers, score_sde_weights.shapes(official, shape)))
 
 
-def _torch(tree: Mapping[str, Any], ema: bool) -> _Weights:
-  """Reads a .pth file, whose average is a list in the order of the names."""
-  arrays = {
-    name.removeprefix('module.'): np.asarray(array)
-    for name, array in tree['model'].items()}
-  table = arrays.pop('sigmas', None)
-  if not ema:
-    return _Weights(arrays=arrays, flax=False, kind='raw', table=table)
-  try:
-    average = [np.asarray(array) for array in tree['ema']['shadow_params']]
-  except (KeyError, TypeError):
-    raise errors.CheckpointError(
-      'score SDE: the checkpoint has no ema.shadow_params; load its raw '
-      'weights with ema=False') from None
-  if [a.shape for a in average] != [a.shape for a in arrays.values()]:
-    raise errors.CheckpointError(
-      f'score SDE: the {len(average)} arrays of ema.shadow_params do not fit '
-      f'the {len(arrays)} weights of model; load those with ema=False')
-  return _Weights(
-    arrays=dict(zip(arrays, average, strict=True)), flax=False, kind='ema',
-    table=table)
-
-
-def _flax(tree: Mapping[str, Any], ema: bool) -> _Weights:
-  """Reads a training state, or parameters alone."""
-  if not tree.keys() & {'params_ema', 'optimizer'}:
-    found, kind = tree, 'raw'
-  elif ema:
-    found, kind = tree.get('params_ema'), 'ema'
-  else:
-    found, kind = (tree.get('optimizer') or {}).get('target'), 'raw'
-  if not isinstance(found, Mapping):
-    raise errors.CheckpointError(
-      f'score SDE: the checkpoint has no {kind} weights; load the others with '
-      f'ema={not ema}')
-  arrays = {
-    name: np.asarray(array)
-    for name, array in pytree.named_leaves(found.get('params', found))}
-  return _Weights(arrays=arrays, flax=True, kind=kind)
-
-
-def _model(weights: _Weights) -> str:
+def _model(weights: score_sde_weights.Weights) -> str:
   """Tells the official name of a network by its layers.
 
   Raises:
     CheckpointError: it is none of those here.
   """
-  layers = {re.split('[/.]', name)[0] for name in weights.arrays}
+  layers = {name.split('.')[0] for name in weights.arrays}
   if 'WideResnetGroup_0' in layers:
     return _WIDERESNET
   count = sum('RefineBlock' in name or name.startswith('refine')
@@ -176,7 +118,7 @@ def _model(weights: _Weights) -> str:
   return found
 
 
-def _told(weights: _Weights, name: str) -> dict[str, Any]:
+def _told(weights: score_sde_weights.Weights, name: str) -> dict[str, Any]:
   """What a checkpoint tells of the config, and what all configs share."""
   told: dict[str, Any] = {
     'model.name': name, 'model.nonlinearity': 'elu',
@@ -184,21 +126,16 @@ def _told(weights: _Weights, name: str) -> dict[str, Any]:
     'model.scale_by_sigma': not _rows(weights)}
   if name == _WIDERESNET:
     return told | {'data.image_size': 32, 'model.sigma_max': 50.0}
-  stem = 'Conv_0/bias' if weights.flax else 'begin_conv.bias'
+  stem = 'Conv_0.bias' if weights.flax else 'begin_conv.bias'
   told['model.nf'] = _size(weights, stem)
-  head = 'Conv_1/bias' if weights.flax else 'end_conv.bias'
+  head = 'Conv_1.bias' if weights.flax else 'end_conv.bias'
   told['data.num_channels'] = _size(weights, head)
   if _rows(weights):
     told['model.num_scales'] = _rows(weights)
-  if weights.table is not None:
-    told |= {
-      'model.sigma_max': float(weights.table[0]),
-      'model.sigma_min': float(weights.table[-1]),
-      'model.num_scales': len(weights.table)}
-  return told
+  return told | weights.told
 
 
-def _size(weights: _Weights, name: str) -> int:
+def _size(weights: score_sde_weights.Weights, name: str) -> int:
   """Counts the numbers of a weight.
 
   Raises:
@@ -209,15 +146,16 @@ def _size(weights: _Weights, name: str) -> int:
   return weights.arrays[name].size
 
 
-def _rows(weights: _Weights) -> int:
+def _rows(weights: score_sde_weights.Weights) -> int:
   """Counts the rows of the conditional norms, 0 without."""
   norms = [a for name, a in weights.arrays.items() if '.embed.' in name
-           or name.endswith('/embedding')]
+           or name.endswith('.embedding')]
   return max((a.shape[0] for a in norms if a.ndim), default=0)
 
 
 def _score(
-  weights: _Weights, settings: score_sde_keys.Settings, name: str
+  weights: score_sde_weights.Weights, settings: score_sde_keys.Settings,
+  name: str,
 ) -> tuple[base.Spec, base.Spec, dict[str, str], dict[str, Any]]:
   """A RefineNet: its official form, objective, layers and facts."""
   for key, word in (('nonlinearity', 'elu'), ('interpolation', 'bilinear'),
@@ -259,21 +197,22 @@ def _score(
 
 
 def _classifier(
-  weights: _Weights, settings: score_sde_keys.Settings, name: str
+  weights: score_sde_weights.Weights, settings: score_sde_keys.Settings,
+  name: str,
 ) -> tuple[base.Spec, base.Spec, dict[str, str], dict[str, Any]]:
   """The WideResNet: its official form, objective, layers and facts."""
   del name
   blocks = len({
-    path.split('/')[1] for path in weights.arrays
-    if path.startswith('WideResnetGroup_0/')})
-  first = 'WideResnetGroup_0/WideResnetBlock_0'
-  channels = _size(weights, f'{first}/init_bn/scale')
+    path.split('.')[1] for path in weights.arrays
+    if path.startswith('WideResnetGroup_0.')})
+  first = 'WideResnetGroup_0.WideResnetBlock_0'
+  channels = _size(weights, f'{first}.init_bn.scale')
   network = dict(
-    type='networks.WideResNet', num_classes=_size(weights, 'Dense_2/bias'),
+    type='networks.WideResNet', num_classes=_size(weights, 'Dense_2.bias'),
     channels=channels,
-    widening=_size(weights, f'{first}/bn_2/scale') // max(channels, 1),
+    widening=_size(weights, f'{first}.bn_2.scale') // max(channels, 1),
     blocks_per_group=blocks,
-    frequencies=_size(weights, 'GaussianFourierProjection_0/W'))
+    frequencies=_size(weights, 'GaussianFourierProjection_0.W'))
   ours = network | dict(
     mean=tuple(2 * m - 1 for m in _MEAN), std=tuple(2 * s for s in _STD))
   spec = dict(
@@ -288,23 +227,9 @@ def _classifier(
     score_sde_refinenet_keys.wideresnet(blocks)), facts
 
 
-def _shapes(
-  network: base.Spec, shape: tuple[int, ...]
-) -> dict[str, tuple[int, ...]]:
-  """The shapes of our weights, by path."""
-  module = configs.build(network, path='network')
-  image = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
-  noise = jax.ShapeDtypeStruct((1,), jnp.float32)
-  try:
-    tree = jax.eval_shape(module.init, jax.random.key(0), image, noise)
-  except ValueError as error:
-    raise errors.ConfigError(f'score SDE: {error}') from error
-  return {path: a.shape for path, a in pytree.named_leaves(tree['params'])}
-
-
 def _params(
-  weights: _Weights, layers: Mapping[str, str],
-  shapes: Mapping[str, tuple[int, ...]]
+  weights: score_sde_weights.Weights, layers: Mapping[str, str],
+  shapes: score_sde_weights.Shapes
 ) -> Params:
   """Our weights, each from its place in the file.
 
@@ -316,8 +241,7 @@ def _params(
   _complain('lacks', wanted - weights.arrays.keys())
   _complain(
     'has, and the config does not explain,', weights.arrays.keys() - wanted)
-  params: dict[str, Any] = {}
-  wrong = []
+  found, wrong = {}, []
   for path, (name, part) in sources.items():
     array, shape = weights.arrays[name], shapes[path]
     if not weights.flax and array.ndim == 4:
@@ -326,29 +250,26 @@ def _params(
       channels = shape[-1]
       fits = array.ndim == 2 and array.shape[1] == len(_ROWS) * channels
       array = array[:, part * channels:][:, :channels] if fits else array
-    if _squeezed(array.shape) != _squeezed(shape):
+    squeezed = score_sde_weights.squeezed
+    if squeezed(array.shape) == squeezed(shape):
+      found[path] = array
+    else:
       wrong.append(f'{name} {weights.arrays[name].shape} for {shape}')
-      continue
-    *parents, leaf = path.split('/')
-    place = params
-    for parent in parents:
-      place = place.setdefault(parent, {})
-    place[leaf] = np.asarray(array.reshape(shape), np.float32)
   _complain('has weights of other shapes than the config says:', wrong)
-  return params
+  return score_sde_weights.nested(found, shapes)
 
 
 def _source(
-  path: str, layers: Mapping[str, str], weights: _Weights
+  path: str, layers: Mapping[str, str], weights: score_sde_weights.Weights
 ) -> tuple[str, int | None]:
   """The official name of a weight of ours, and its part of a shared table."""
   layer, _, leaf = path.rpartition('/')
   theirs = layers[layer]
   if leaf in _ROWS and _rows(weights):
-    table = '/Embed_0/embedding' if weights.flax else '.embed.weight'
+    table = '.Embed_0.embedding' if weights.flax else '.embed.weight'
     return theirs + table, _ROWS.index(leaf)
   if weights.flax:
-    return f'{theirs}/{leaf}', None
+    return f'{theirs}.{leaf}', None
   return f'{theirs}.{leaf.replace("kernel", "weight")}', None
 
 
@@ -358,8 +279,3 @@ def _complain(what: str, names: Iterable[str]) -> None:
   if listed:
     raise errors.CheckpointError(
       f'score SDE: the checkpoint {what} {", ".join(listed)}')
-
-
-def _squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:
-  """A shape without ones: old norms are (1, 1, 1, C)."""
-  return tuple(size for size in shape if size != 1)

@@ -52,17 +52,17 @@ def _residual(
 ) -> Iterator[Names]:
   """Lists the layers of a residual block."""
   for n in range(2):
-    yield f'{ours}/norm_{n}', f'{flax}/{norm}_{n}', f'{torch}.normalize{n + 1}'
-  yield f'{ours}/conv_0', f'{flax}/Conv_0', f'{torch}.conv1'
+    yield f'{ours}/norm_{n}', f'{flax}.{norm}_{n}', f'{torch}.normalize{n + 1}'
+  yield f'{ours}/conv_0', f'{flax}.Conv_0', f'{torch}.conv1'
   if down and not dilated:
-    yield (f'{ours}/conv_1', f'{flax}/ConvMeanPool_0/Conv_0',
+    yield (f'{ours}/conv_1', f'{flax}.ConvMeanPool_0.Conv_0',
            f'{torch}.conv2.conv')
-    yield (f'{ours}/shortcut', f'{flax}/ConvMeanPool_1/Conv_0',
+    yield (f'{ours}/shortcut', f'{flax}.ConvMeanPool_1.Conv_0',
            f'{torch}.shortcut.conv')
     return
-  yield f'{ours}/conv_1', f'{flax}/Conv_1', f'{torch}.conv2'
+  yield f'{ours}/conv_1', f'{flax}.Conv_1', f'{torch}.conv2'
   if down:
-    yield f'{ours}/shortcut', f'{flax}/Conv_2', f'{torch}.shortcut'
+    yield f'{ours}/shortcut', f'{flax}.Conv_2', f'{torch}.shortcut'
 
 
 def _refine(
@@ -75,19 +75,19 @@ def _refine(
   for k, (mine, theirs, blocks) in enumerate(parts):
     for n in range(2 * blocks):
       place = f'{torch}.{theirs}.{n // 2 + 1}_{n % 2 + 1}'
-      inner = f'{flax}/{word}RCUBlock_{k}'
-      yield f'{ours}/{mine}/conv_{n}', f'{inner}/Conv_{n}', f'{place}_conv'
+      inner = f'{flax}.{word}RCUBlock_{k}'
+      yield f'{ours}/{mine}/conv_{n}', f'{inner}.Conv_{n}', f'{place}_conv'
       if word:
-        yield f'{ours}/{mine}/norm_{n}', f'{inner}/{norm}_{n}', f'{place}_norm'
+        yield f'{ours}/{mine}/norm_{n}', f'{inner}.{norm}_{n}', f'{place}_norm'
   joints = [('pooling', 'CRP', 'crp')]
   if sources > 1:
     joints.append(('fusion', 'MSF', 'msf'))
   for mine, block, theirs in joints:
     for n in range(2):
-      inner, place = f'{flax}/{word}{block}Block_0', f'{torch}.{theirs}'
-      yield f'{ours}/{mine}_conv_{n}', f'{inner}/Conv_{n}', f'{place}.convs.{n}'
+      inner, place = f'{flax}.{word}{block}Block_0', f'{torch}.{theirs}'
+      yield f'{ours}/{mine}_conv_{n}', f'{inner}.Conv_{n}', f'{place}.convs.{n}'
       if word:
-        yield (f'{ours}/{mine}_norm_{n}', f'{inner}/{norm}_{n}',
+        yield (f'{ours}/{mine}_norm_{n}', f'{inner}.{norm}_{n}',
                f'{place}.norms.{n}')
 
 
@@ -105,8 +105,8 @@ def wideresnet(blocks: int) -> Iterator[tuple[str, str]]:
   yield 'head', 'Dense_2'
   for group, block in itertools.product(range(3), range(blocks)):
     ours = f'group_{group}_block_{block}'
-    theirs = f'WideResnetGroup_{group}/WideResnetBlock_{block}'
+    theirs = f'WideResnetGroup_{group}.WideResnetBlock_{block}'
     for mine, name in (
         ('norm_0/norm', 'init_bn'), ('conv_0', 'conv1'), ('emb', 'Dense_0'),
         ('norm_1/norm', 'bn_2'), ('conv_1', 'conv2')):
-      yield f'{ours}/{mine}', f'{theirs}/{name}'
+      yield f'{ours}/{mine}', f'{theirs}.{name}'
