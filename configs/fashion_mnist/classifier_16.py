@@ -3,7 +3,7 @@
 Paper      Song et al. 2021 (score SDE), appendix I: a WideResNet, a small one
 Published  none at this size
 Parameters 107,578
-Cost       2 k steps of 64 images; README.md here has what it gave
+Cost       2 k steps of 64 images
 Data       as vp_16.py
 Command    difjax train --config=configs/fashion_mnist/classifier_16.py
            --workdir=DIR

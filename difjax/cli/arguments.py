@@ -96,6 +96,8 @@ def config_file(path: str) -> config_dict.ConfigDict:
     if str(root) not in sys.path:
       sys.path.insert(0, str(root))
   spec = importlib.util.spec_from_file_location('difjax_config', file)
+  if spec is None:
+    raise errors.ConfigError(f'{path} is no Python file: a config ends in .py')
   module = importlib.util.module_from_spec(spec)
   sys.modules[spec.name] = module  # where dataclasses look annotations up
   try:

@@ -13,8 +13,10 @@ flags:
   --arch.KEY=VALUE      an argument of the official constructor, with dots
   --noema               the last weights instead of their average
 
-`difjax sample` and `difjax train` take the directory as any other; training
-needs a config with data. Nothing in a checkpoint is run.
+Of official arguments those of the network, the SDE and the images are read, not
+those of training and sampling. `difjax sample` and `difjax train` take the
+directory as any other; training needs --config.data. Nothing in a checkpoint is
+run.
 """
 
 from __future__ import annotations
@@ -49,6 +51,11 @@ def main(argv: list[str]) -> int:
   if values.src is None or values.out is None:
     raise errors.ConfigError('convert needs --src=FILE and --out=DIR')
   ours = values.config.to_dict() if 'config' in given else {}
+  if ours and set(values.arch) - {'data'}:
+    raise errors.ConfigError(
+      'convert takes the network from --config=FILE.py or from --arch, not '
+      'both: override the former with --config.KEY=VALUE'
+    )
 
   from difjax.interop import imported, workdir  # imports jax: flags are fine
 

@@ -1,7 +1,7 @@
 r"""difjax evaluate: judges a trained model by the figures that a config names.
 
   difjax evaluate --workdir=runs/digits
-  difjax evaluate --workdir=... --evaluation.likelihood.images=500
+  difjax evaluate --workdir=... --evaluation.bits.images=500
   difjax evaluate --workdir=... --only=bits \
       --evaluation.bits.type=evaluation.Likelihood \
       --evaluation.bits.source.type=data.Digits \
@@ -50,9 +50,12 @@ def main(argv: list[str]) -> int:
   order = values.only or parts.get('order', known)
   for name in order or [None]:
     if name not in known:
+      asked = '' if name is None else f' {name!r}'
       raise errors.ConfigError(
-        f'{workdir} has no evaluation {name!r}; there are: '
-        f'{", ".join(known) or "none"}; add --evaluation.NAME.type=...'
+        f'{workdir} has no evaluation{asked}; there are: '
+        f'{", ".join(known) or "none"}; add one, such as '
+        '--evaluation.bits.type=evaluation.Likelihood '
+        '--evaluation.bits.source.type=data.Digits'
       )
 
   from difjax.evaluation import parts as judges

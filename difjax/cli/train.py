@@ -48,8 +48,14 @@ def main(argv: list[str]) -> int:
     raise errors.ConfigError('train needs --config=FILE and --workdir=DIR')
   spec = values.config.to_dict()
   workdir = pathlib.Path(place)
+  if 'data' not in spec:
+    raise errors.ConfigError(
+      'config.data is missing: add --config.data.type=data.Pipeline '
+      '--config.data.source.type=... --config.data.batch_size=...'
+    )
   _check_same_run(spec, workdir)
   trainer = build(spec, trusted=path is not None, trust=tuple(values.trust))
+  _check_images(trainer.data.shape, workdir)
 
   from difjax import training  # imports jax: only now is there work for it
 
@@ -82,6 +88,17 @@ def _config(
   return config_dict.ConfigDict(configs.load(saved))
 
 
+def _check_images(shape: tuple[int, ...], workdir: pathlib.Path) -> None:
+  """Refuses data of another shape than those of the run."""
+  card = workdir / 'data.json'
+  known = configs.load(card)['shape'] if card.exists() else shape
+  if list(known) != list(shape):
+    raise errors.ConfigError(
+      f'config.data: images are {list(shape)}, those of {workdir} '
+      f'{list(known)}: crop or resize them'
+    )
+
+
 def _check_same_run(spec: dict[str, Any], workdir: pathlib.Path) -> None:
   saved = workdir / 'config.json'
   if not saved.exists():
@@ -91,11 +108,10 @@ def _check_same_run(spec: dict[str, Any], workdir: pathlib.Path) -> None:
       )
     return
   old = configs.load(saved)
-  if 'data' not in old:  # of `difjax convert`: nothing was trained here yet
-    return
   fixed = lambda data: {k: v for k, v in data.items() if k not in _FREE}
   changed = configs.differences(fixed(old), fixed(spec))
-  begun = [*(workdir / 'checkpoints').glob('[0-9]*')]
+  # Step 0 is what `difjax convert` made: nothing was trained here yet.
+  begun = [*(workdir / 'checkpoints').glob('[1-9]*')]
   begun += [f for f in workdir.glob('metrics.jsonl') if f.stat().st_size]
   if changed and begun:  # a start that failed at once has nothing to lose
     raise errors.ConfigError(

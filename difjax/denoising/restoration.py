@@ -97,10 +97,19 @@ class Window(Operator):
 
   def measure(self, x: Array) -> Array:
     """Returns the images [B, H, W, C] with zeros in the rectangle."""
-    high, wide = x.shape[1:3]
+    return x.at[:, *self._hidden(x.shape[1:])].set(0)
+
+  def fits(self, shape: Shape) -> bool:
+    """Says whether some of an image is hidden, and not all."""
+    rows, columns = self._hidden(shape)
+    count = len(range(shape[0])[rows]) * len(range(shape[1])[columns])
+    return 0 < count < shape[0] * shape[1]
+
+  def _hidden(self, shape: Shape) -> tuple[slice, slice]:
+    high, wide = shape[:2]
     rows = slice(round(self.top * high), round(self.bottom * high))
     columns = slice(round(self.left * wide), round(self.right * wide))
-    return x.at[:, rows, columns].set(0)
+    return rows, columns
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -105,7 +105,7 @@ def sampling_overhead(
 
 
 def adaptive_ode(
-  model: trained.Trained, rounds: int, size: int = _BLOCK
+  model: trained.Trained, rounds: int, size: int = 16
 ) -> _Figures:
   """Compares the adaptive ODE on device with SciPy's RK45 on the host.
 

@@ -268,6 +268,11 @@ def measured(
       neither.
   """
   kind = type(operator).__name__
+  if not hasattr(operator, 'measure'):
+    raise errors.ConfigError(
+      f'restore.operator: {kind} measures nothing; write '
+      '--restore.operator.type=denoising.Window, Grey or AveragePool'
+    )
   if not operator.fits(shape):
     raise errors.ConfigError(
       f'restore.operator: {kind} has no use for images of {_by(shape)}'

@@ -118,11 +118,13 @@ def convert(
       f'there is no family {family!r}; there are: {", ".join(FAMILIES)}'
     )
   tree = container.read(path)
+  name, module = _reader(path, tree, family)
   try:
-    name, module = _reader(path, tree, family)
     if experiment:
       config = merged(_arguments(name, experiment), config or {})
     found = module.convert(tree, config, ema=ema)
+  except errors.CheckpointError as error:
+    raise errors.CheckpointError(f'{path}: {error}') from error
   except RecursionError:
     raise errors.CheckpointError(
       f'{path} is nested more deeply than any checkpoint'

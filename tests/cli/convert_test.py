@@ -137,10 +137,19 @@ def test_training_needs_data_alone(made, source, tmp_path, call, refused):
   )
   assert code == 0, err
   assert 'data' in refused(2, 'train', f'--workdir={run}')
-  code, _, err = call(
+  train = [
     'train', f'--workdir={run}', '--config.data.type=data.Pipeline',
-    '--config.data.source.type=data.Digits', '--config.data.batch_size=8',
-    '--config.steps=1', '--config.tensorboard=False', '--config.log_every=1',
+    '--config.data.batch_size=8', '--config.steps=1',
+  ]  # fmt: skip
+  for source_of, code in (
+    (['ImageFolder', f'path={tmp_path}/none'], 4), (['Synthetic'], 2)
+  ):  # these leave the directory as it is
+    kind, *more = source_of
+    fields = [f'type=data.{kind}', *more]
+    refused(code, *train, *[f'--config.data.source.{f}' for f in fields])
+  code, _, err = call(
+    *train, '--config.data.source.type=data.Digits',
+    '--config.tensorboard=False', '--config.log_every=1',
     '--config.mesh.type=tests.tiny.OneDevice', '--trust=tests',
   )  # fmt: skip
   assert code == 0, err
@@ -192,6 +201,14 @@ def test_a_config_of_another_size(source, tmp_path, untouched):
 )
 def test_flags(flags, code, named, source, untouched):
   assert named in untouched(code, f'--src={source}', *flags)
+
+
+def test_a_network_from_two_places(source, tmp_path, untouched):
+  file = config_file(tmp_path, 0.0)
+  line = untouched(
+    2, f'--src={source}', f'--config={file}', '--arch.model.nf=16'
+  )
+  assert 'not both' in line
 
 
 def test_both_places_are_needed(refused, source):

@@ -211,7 +211,7 @@ def test_what_is_off_about_a_config_is_named(config, message):
 def test_an_average_that_does_not_fit_is_refused():
   tree = checkpoint('torch_ncsn')
   tree['ema']['shadow_params'].pop()
-  with pytest.raises(errors.CheckpointError, match='ema.shadow_params has'):
+  with pytest.raises(errors.CheckpointError, match=r'ema\.shadow_params has'):
     score_sde_refinenet.convert(tree, official('torch_ncsn'))
   del tree['ema']
   with pytest.raises(errors.CheckpointError, match=r'no ema\.shadow_params'):
