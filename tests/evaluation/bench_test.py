@@ -79,5 +79,5 @@ def test_the_ode_against_scipy():
     )
     assert 0 < ours < 100 * tolerance
     assert 0 < theirs < 100 * tolerance
-    count = found[f'evaluations_{tolerance:g}']
-    assert count % 6 == found[f'scipy_evaluations_{tolerance:g}'] % 6 == 2
+    assert found[f'evaluations_{tolerance:g}'] % 6 == 1
+    assert found[f'scipy_evaluations_{tolerance:g}'] % 6 == 2
