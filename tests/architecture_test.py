@@ -52,7 +52,7 @@ ORDER = {
   ),
   'interop': (
     'records unpickle torch_file msgpack_file safetensors_file container base '
-    'score_sde_config score_sde_keys score_sde_weights '
+    'score_sde_config score_sde_settings score_sde_keys score_sde_weights '
     'score_sde_refinenet_keys score_sde_refinenet score_sde imported workdir'
   ),
   'cli': 'arguments train sample evaluate report convert data bench doctor',

@@ -28,7 +28,12 @@ from typing import Any
 import numpy as np
 
 from difjax import errors
-from difjax.interop import base, score_sde_keys, score_sde_weights
+from difjax.interop import (
+  base,
+  score_sde_keys,
+  score_sde_settings,
+  score_sde_weights,
+)
 from difjax.typing import Params
 
 _FAMILY = 'score_sde'
@@ -63,7 +68,7 @@ def convert(
       them are named.
   """
   weights = score_sde_weights.read(tree, ema)
-  settings = score_sde_keys.Settings(config, weights.told)
+  settings = score_sde_settings.Settings(config, weights.told)
   net = score_sde_keys.architecture(settings)
   _check_table(weights, settings)
   spec, network, facts = _objective(_network(net), net, settings)
@@ -80,11 +85,11 @@ def convert(
 
 
 def _check_table(
-  weights: score_sde_weights.Weights, settings: score_sde_keys.Settings
+  weights: score_sde_weights.Weights, settings: score_sde_settings.Settings
 ) -> None:
   """Refuses a config of other noise levels than the checkpoint's."""
   for name, told in weights.told.items():
-    if not np.isclose(float(settings[name]), told, rtol=1e-5):
+    if not np.isclose(settings.number(name), told, rtol=1e-5):
       raise errors.ConfigError(
         f'score SDE: {name} is {settings[name]} in the config, but the '
         f'checkpoint was made with {told:g}')
@@ -201,20 +206,20 @@ class _Diffusion:
 def _objective(
   network: base.Spec,
   net: score_sde_keys.Architecture,
-  settings: score_sde_keys.Settings,
+  settings: score_sde_settings.Settings,
 ) -> tuple[base.Spec, base.Spec, dict[str, Any]]:
   """The objective, the network as its authors call it, and facts of both."""
   sde = settings.choice(
     'training.sde', dict(vpsde=_vp, subvpsde=_subvp, vesde=_ve))
   diffusion = sde(settings)
-  unit_range = not settings['data.centered']
+  unit_range = not settings.flag('data.centered')
   official = network | dict(unit_range=unit_range) | _divisor(
     net, settings, truncate=True)
   unit_range = unit_range and not diffusion.converted
   ours = network | dict(unit_range=unit_range) | _divisor(
     net, settings, truncate=not diffusion.table)
-  likelihood = settings['training.likelihood_weighting']
-  mean = settings['training.reduce_mean']
+  likelihood = settings.flag('training.likelihood_weighting')
+  mean = settings.flag('training.reduce_mean')
   spec = dict(
     type='objectives.Denoising', network=ours, process=diffusion.process,
     target=diffusion.target,
@@ -233,40 +238,40 @@ def _objective(
 
 def _divisor(
   net: score_sde_keys.Architecture,
-  settings: score_sde_keys.Settings,
+  settings: score_sde_settings.Settings,
   *,
   truncate: bool,
 ) -> base.Spec:
   """The fields of a network that divides its output by sigma."""
-  if not settings['model.scale_by_sigma']:
+  if not settings.flag('model.scale_by_sigma'):
     return {}
   if net.fourier:
     return dict(scale_by_sigma=True)
   return dict(scale_by_sigma=True, sigma=dict(
     type='networks.SigmaOfIndex', truncate=truncate,
-    levels=int(settings['model.num_scales']),
-    sigma_min=float(settings['model.sigma_min']),
-    sigma_max=float(settings['model.sigma_max'])))
+    levels=settings.count('model.num_scales'),
+    sigma_min=settings.number('model.sigma_min'),
+    sigma_max=settings.number('model.sigma_max')))
 
 
-def _subvp(settings: score_sde_keys.Settings) -> _Diffusion:
+def _subvp(settings: score_sde_settings.Settings) -> _Diffusion:
   """Sub-VP, which is always continuous."""
   return _Diffusion(
     process=dict(
-      type='processes.SubVP', beta_min=float(settings['model.beta_min']),
-      beta_max=float(settings['model.beta_max'])),
+      type='processes.SubVP', beta_min=settings.number('model.beta_min'),
+      beta_max=settings.number('model.beta_max')),
     noise=dict(type='denoising.Linear', factor=999.0),
     target=dict(type='denoising.Noise'),
     weighting=dict(type='objectives.UniformWeighting'))
 
 
-def _vp(settings: score_sde_keys.Settings) -> _Diffusion:
+def _vp(settings: score_sde_settings.Settings) -> _Diffusion:
   """VP; the betas of a table are those of a step."""
   diffusion = _subvp(settings)
-  if settings['training.continuous']:
+  if settings.flag('training.continuous'):
     return dataclasses.replace(
       diffusion, process=diffusion.process | dict(type='processes.VP'))
-  levels = int(settings['model.num_scales'])
+  levels = settings.count('model.num_scales')
   return dataclasses.replace(
     diffusion, table=True,
     process=dict(
@@ -276,21 +281,21 @@ def _vp(settings: score_sde_keys.Settings) -> _Diffusion:
     noise=dict(type='denoising.Linear', factor=float(levels), offset=-1.0))
 
 
-def _ve(settings: score_sde_keys.Settings) -> _Diffusion:
+def _ve(settings: score_sde_settings.Settings) -> _Diffusion:
   """VE, its sigmas in units of data in [-1, 1]."""
-  unit = 1.0 if settings['data.centered'] else 2.0
+  unit = 1.0 if settings.flag('data.centered') else 2.0
   process = dict(
-    type='processes.VE', sigma_min=unit * float(settings['model.sigma_min']),
-    sigma_max=unit * float(settings['model.sigma_max']))
+    type='processes.VE', sigma_min=unit * settings.number('model.sigma_min'),
+    sigma_max=unit * settings.number('model.sigma_max'))
   diffusion = _Diffusion(
     process=process, converted=True,
     noise=dict(type='denoising.Sigma', unit=unit),
     target=dict(type='denoising.Score', unit=unit),
     weighting=dict(
       type='objectives.UniformWeighting', of=dict(type='denoising.Noise')))
-  if settings['training.continuous']:
+  if settings.flag('training.continuous'):
     return diffusion
-  levels = int(settings['model.num_scales'])
+  levels = settings.count('model.num_scales')
   return dataclasses.replace(
     diffusion, table=True,
     process=process | dict(type='processes.Ladder', levels=levels),

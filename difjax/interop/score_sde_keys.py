@@ -11,10 +11,10 @@ from __future__ import annotations
 import collections
 import dataclasses
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any, Final
 
-from difjax import errors
+from difjax.interop import score_sde_settings
 
 # Layout: of each weight our name, PyTorch's and Flax's.
 _NORM = (('scale', 'weight', 'scale'), ('bias', 'bias', 'bias'))
@@ -28,84 +28,7 @@ _ACTIVATIONS: Final = types.MappingProxyType({
   'relu': dict(ref='flax.linen.relu'),
   'swish': dict(ref='flax.linen.silu'),
 })
-# What the official configs leave to their defaults; the rest must be given.
-_DEFAULTS: Final = types.MappingProxyType({
-  'data.centered': False,
-  'data.num_channels': 3,
-  'model.beta_max': 20.0,
-  'model.beta_min': 0.1,
-  'model.embedding_type': 'fourier',
-  'model.fourier_scale': 16.0,
-  'model.init_scale': 0.0,
-  'model.progressive_combine': 'sum',
-  'model.sigma_min': 0.01,
-  'training.continuous': True,
-  'training.likelihood_weighting': False,
-  'training.reduce_mean': False,
-})
-# Those that differ between the official default configs.
-_BY_DATASET: Final = types.MappingProxyType({
-  name: types.MappingProxyType({
-    'data.image_size': size, 'model.dropout': dropout,
-    'model.num_scales': levels, 'model.sigma_max': sigma_max,
-  })
-  for name, size, dropout, levels, sigma_max in (
-    ('cifar10', 32, 0.1, 1000, 50.0),
-    ('celeba', 64, 0.1, 1000, 90.0),
-    ('lsun', 256, 0.0, 2000, 378.0),
-  )
-})  # fmt: skip
-
 Leaf = tuple[str, tuple[str, ...]]  # our path, the official names
-
-
-class Settings:
-  """An official config, read with its defaults.
-
-  Attributes:
-    config: the nested mappings.
-  """
-
-  def __init__(self, config: Any, known: Mapping[str, Any]) -> None:
-    """Takes a config, within `{'config': ...}` or not.
-
-    Args:
-      config: the official ConfigDict or the same as nested mappings.
-      known: values by dotted name that the checkpoint itself tells.
-    """
-    config = config.to_dict() if hasattr(config, 'to_dict') else config or {}
-    self.config = config.get('config', config)
-    self._known = known
-
-  def __getitem__(self, name: str) -> Any:
-    """Looks a dotted name up.
-
-    Raises:
-      ConfigError: neither the config nor its defaults nor the file have it.
-    """
-    section, _, key = name.partition('.')
-    given = self.config.get(section) or {}
-    if key in given:
-      return given[key]
-    dataset = str((self.config.get('data') or {}).get('dataset', '')).lower()
-    for source in (self._known, _DEFAULTS, _BY_DATASET.get(dataset, {})):
-      if name in source:
-        return source[name]
-    raise errors.ConfigError(
-      f'score SDE: {name} is not in the checkpoint and the config lacks it; '
-      f'give the official config, or --arch.{name}=VALUE')
-
-  def choice(self, name: str, options: Mapping[str, Any]) -> Any:
-    """Looks a word up and gives what it stands for.
-
-    Raises:
-      ConfigError: the word is none of the options.
-    """
-    word = str(self[name]).lower()
-    if word not in options:
-      raise errors.ConfigError(
-        f'score SDE: {name} is {word!r}; known are {", ".join(options)}')
-    return options[word]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -161,7 +84,7 @@ class Architecture:
   output_residual: bool = False
 
 
-def architecture(settings: Settings) -> Architecture:
+def architecture(settings: score_sde_settings.Settings) -> Architecture:
   """Reads the network's part of a config.
 
   Raises:
@@ -171,23 +94,23 @@ def architecture(settings: Settings) -> Architecture:
   biggan = not plain and settings.choice(
     'model.resblock_type', dict(ddpm=False, biggan=True))
   return Architecture(
-    size=int(settings['data.image_size']),
-    channels=int(settings['data.num_channels']),
-    width=int(settings['model.nf']),
-    multipliers=tuple(map(int, settings['model.ch_mult'])),
-    blocks=int(settings['model.num_res_blocks']),
-    attention=tuple(map(int, settings['model.attn_resolutions'])),
+    size=settings.count('data.image_size'),
+    channels=settings.count('data.num_channels'),
+    width=settings.count('model.nf'),
+    multipliers=settings.counts('model.ch_mult'),
+    blocks=settings.count('model.num_res_blocks'),
+    attention=settings.counts('model.attn_resolutions'),
     activation=dict(settings.choice('model.nonlinearity', _ACTIVATIONS)),
-    dropout=float(settings['model.dropout']),
-    conditional=bool(settings['model.conditional']),
-    convolved=not biggan and bool(settings['model.resamp_with_conv']),
+    dropout=settings.number('model.dropout'),
+    conditional=settings.flag('model.conditional'),
+    convolved=not biggan and settings.flag('model.resamp_with_conv'),
     plain=plain,
     biggan=biggan,
     **({} if plain else _plus_plus(settings)),
   )
 
 
-def _plus_plus(settings: Settings) -> dict[str, Any]:
+def _plus_plus(settings: score_sde_settings.Settings) -> dict[str, Any]:
   """Reads what only the NCSN++ family has."""
   neither, first, second = (False, False), (True, False), (False, True)
   input_skip, input_residual = settings.choice(
@@ -195,14 +118,14 @@ def _plus_plus(settings: Settings) -> dict[str, Any]:
     dict(none=neither, input_skip=first, residual=second))
   output_skip, output_residual = settings.choice(
     'model.progressive', dict(none=neither, output_skip=first, residual=second))
-  kernel = settings['model.fir_kernel'] if settings['model.fir'] else ()
+  kernel = settings['model.fir_kernel'] if settings.flag('model.fir') else ()
   return dict(
     fourier=settings.choice(
       'model.embedding_type', dict(fourier=True, positional=False)),
-    fourier_scale=float(settings['model.fourier_scale']),
+    fourier_scale=settings.number('model.fourier_scale'),
     kernel=tuple(map(float, kernel)),
-    skip_rescale=bool(settings['model.skip_rescale']),
-    init_scale=float(settings['model.init_scale']),
+    skip_rescale=settings.flag('model.skip_rescale'),
+    init_scale=settings.number('model.init_scale'),
     input_skip=input_skip,
     input_cat=input_skip and settings.choice(
       'model.progressive_combine', dict(sum=False, cat=True)),

@@ -25,8 +25,8 @@ import numpy as np
 from difjax import errors
 from difjax.interop import (
   base,
-  score_sde_keys,
   score_sde_refinenet_keys,
+  score_sde_settings,
   score_sde_weights,
 )
 from difjax.typing import Params
@@ -78,15 +78,15 @@ def convert(
   """
   weights = score_sde_weights.read(tree, ema)
   name = _model(weights)
-  settings = score_sde_keys.Settings(config, _told(weights, name))
+  settings = score_sde_settings.Settings(config, _told(weights, name))
   if settings['model.name'] != name:
     raise errors.ConfigError(
       f'score SDE: model.name is {settings["model.name"]!r} in the config, but '
       f'the checkpoint holds a network of the kind {name!r}')
   parts = _classifier if name == _WIDERESNET else _score
   official, spec, layers, facts = parts(weights, settings, name)
-  size, channels = settings['data.image_size'], settings['data.num_channels']
-  shape = (int(size), int(size), int(channels))
+  size = settings.count('data.image_size')
+  shape = size, size, settings.count('data.num_channels')
   info = dict(
     family='score_sde', model=name, weights=weights.kind, image_shape=shape,
     container='flax' if weights.flax else 'torch',
@@ -154,7 +154,7 @@ def _rows(weights: score_sde_weights.Weights) -> int:
 
 
 def _score(
-  weights: score_sde_weights.Weights, settings: score_sde_keys.Settings,
+  weights: score_sde_weights.Weights, settings: score_sde_settings.Settings,
   name: str,
 ) -> tuple[base.Spec, base.Spec, dict[str, str], dict[str, Any]]:
   """A RefineNet: its official form, objective, layers and facts."""
@@ -163,19 +163,19 @@ def _score(
     settings.choice(f'model.{key}', {word: True})
   stages, multipliers, dilations, refine = _REFINENETS[name]
   narrow = not weights.flax and len(refine) == len(_NARROW)
-  levels, rows = int(settings['model.num_scales']), _rows(weights)
+  levels, rows = settings.count('model.num_scales'), _rows(weights)
   sigmas = {
-    key: float(settings[f'model.{key}']) for key in ('sigma_min', 'sigma_max')}
+    key: settings.number(f'model.{key}') for key in ('sigma_min', 'sigma_max')}
   # PyTorch never reads scale_by_sigma here.
-  divided = settings['model.scale_by_sigma'] if weights.flax else not rows
+  divided = settings.flag('model.scale_by_sigma') if weights.flax else not rows
   network = dict(
-    type='networks.RefineNet', channels=int(settings['model.nf']),
+    type='networks.RefineNet', channels=settings.count('model.nf'),
     multipliers=multipliers, dilations=dilations,
     refine_multipliers=_NARROW if narrow else refine, levels=rows,
     align_corners=not weights.flax, unbiased=not weights.flax,
     sigma=dict(type='networks.SigmaOfIndex', levels=levels, **sigmas)
     if divided else None)
-  centred = bool(settings['data.centered'])
+  centred = settings.flag('data.centered')
   unit = 1.0 if centred else 2.0
   spec = dict(
     type='objectives.Denoising', network=network,
@@ -197,7 +197,7 @@ def _score(
 
 
 def _classifier(
-  weights: score_sde_weights.Weights, settings: score_sde_keys.Settings,
+  weights: score_sde_weights.Weights, settings: score_sde_settings.Settings,
   name: str,
 ) -> tuple[base.Spec, base.Spec, dict[str, str], dict[str, Any]]:
   """The WideResNet: its official form, objective, layers and facts."""
@@ -218,7 +218,7 @@ def _classifier(
   spec = dict(
     type='objectives.Classifier', network=ours,
     process=dict(type='processes.VE', **{
-      key: 2 * float(settings[f'model.{key}'])
+      key: 2 * settings.number(f'model.{key}')
       for key in ('sigma_min', 'sigma_max')}),
     inputs=dict(type='denoising.InputMap', noise=dict(
       type='denoising.Sigma', unit=2.0)))

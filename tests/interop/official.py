@@ -7,7 +7,7 @@ import numpy as np
 
 from difjax import config as configs
 from difjax import pytree
-from difjax.interop import score_sde_keys
+from difjax.interop import score_sde_keys, score_sde_settings
 from tests.interop import files
 
 # DDPM++ of one level on the digits: 8 x 8 pixels, one channel.
@@ -51,7 +51,7 @@ def weights(seed):
     name: rng.normal(0, 0.1, leaf.shape).astype(np.float32)
     for name, leaf in pytree.named_leaves(abstract['params'])
   }
-  settings = score_sde_keys.Settings(CONFIG, {})
+  settings = score_sde_settings.Settings(CONFIG, {})
   layout = score_sde_keys.names(
     score_sde_keys.architecture(settings), flax=False
   )

@@ -15,6 +15,7 @@ from difjax.interop import (
   score_sde,
   score_sde_config,
   score_sde_keys,
+  score_sde_settings,
 )
 from tests.interop import official
 
@@ -91,7 +92,7 @@ def test_the_tiny_network():
   found = score_sde_config.official(objective)
   found['data'] |= {'image_size': 8, 'num_channels': 1}
   read = lambda config: score_sde_keys.architecture(
-    score_sde_keys.Settings(config, {})
+    score_sde_settings.Settings(config, {})
   )
   assert read(found) == read(official.CONFIG)
 

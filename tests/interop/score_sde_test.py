@@ -15,7 +15,12 @@ import pytest
 
 from difjax import config as configs
 from difjax import errors
-from difjax.interop import container, score_sde, score_sde_keys
+from difjax.interop import (
+  container,
+  score_sde,
+  score_sde_keys,
+  score_sde_settings,
+)
 
 TESTS = pathlib.Path(__file__).parents[1]
 KEPT = TESTS / 'golden' / 'scoresde'
@@ -186,7 +191,7 @@ def test_configs_that_do_not_fit_name_the_key():
 
 
 def test_what_is_left_out_has_the_official_default():
-  settings = score_sde_keys.Settings(
+  settings = score_sde_settings.Settings(
     {'data': {'dataset': 'LSUN'}}, {'model.sigma_max': 380.0})
   assert settings['model.num_scales'] == 2000
   assert settings['data.image_size'] == 256

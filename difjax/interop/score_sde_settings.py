@@ -1,0 +1,145 @@
+"""The official config of score SDE, read with its defaults."""
+
+from __future__ import annotations
+
+import math
+import operator
+import types
+from collections.abc import Mapping
+from typing import Any, Final
+
+from difjax import errors
+
+# What the official configs leave to their defaults; the rest must be given.
+_DEFAULTS: Final = types.MappingProxyType({
+  'data.centered': False,
+  'data.num_channels': 3,
+  'model.beta_max': 20.0,
+  'model.beta_min': 0.1,
+  'model.embedding_type': 'fourier',
+  'model.fourier_scale': 16.0,
+  'model.init_scale': 0.0,
+  'model.progressive_combine': 'sum',
+  'model.sigma_min': 0.01,
+  'training.continuous': True,
+  'training.likelihood_weighting': False,
+  'training.reduce_mean': False,
+})
+# Those that differ between the official default configs.
+_BY_DATASET: Final = types.MappingProxyType({
+  name: types.MappingProxyType({
+    'data.image_size': size, 'model.dropout': dropout,
+    'model.num_scales': levels, 'model.sigma_max': sigma_max,
+  })
+  for name, size, dropout, levels, sigma_max in (
+    ('cifar10', 32, 0.1, 1000, 50.0),
+    ('celeba', 64, 0.1, 1000, 90.0),
+    ('lsun', 256, 0.0, 2000, 378.0),
+  )
+})  # fmt: skip
+
+
+class Settings:
+  """An official config, read with its defaults.
+
+  Attributes:
+    config: the nested mappings.
+  """
+
+  def __init__(self, config: Any, known: Mapping[str, Any]) -> None:
+    """Takes a config, within `{'config': ...}` or not.
+
+    Args:
+      config: the official ConfigDict or the same as nested mappings.
+      known: values by dotted name that the checkpoint itself tells.
+    """
+    config = config.to_dict() if hasattr(config, 'to_dict') else config or {}
+    self.config = config.get('config', config)
+    self._known = known
+
+  def __getitem__(self, name: str) -> Any:
+    """Looks a dotted name up.
+
+    Raises:
+      ConfigError: neither the config nor its defaults nor the file have it.
+    """
+    section, _, key = name.partition('.')
+    given = self.config.get(section) or {}
+    if not isinstance(given, Mapping):
+      raise _wrong(section, given, 'a section with keys')
+    if key in given:
+      return given[key]
+    dataset = str((self.config.get('data') or {}).get('dataset', '')).lower()
+    for source in (self._known, _DEFAULTS, _BY_DATASET.get(dataset, {})):
+      if name in source:
+        return source[name]
+    raise errors.ConfigError(
+      f'score SDE: {name} is not in the checkpoint and the config lacks it; '
+      f'give the official config, or --arch.{name}=VALUE')
+
+  def flag(self, name: str) -> bool:
+    """Looks a truth value up; on a command line it may be a word.
+
+    Raises:
+      ConfigError: it is something else.
+    """
+    value = self[name]
+    word = str(value).lower()
+    if word not in ('true', 'false', '0', '1'):
+      raise _wrong(name, value, 'True or False')
+    return word in ('true', '1')
+
+  def number(self, name: str) -> float:
+    """Looks a finite number up.
+
+    Raises:
+      ConfigError: it is something else.
+    """
+    value = self[name]
+    try:
+      number = float(value)
+    except (TypeError, ValueError):
+      number = math.nan
+    if not math.isfinite(number):
+      raise _wrong(name, value, 'a number')
+    return number
+
+  def count(self, name: str) -> int:
+    """Looks a whole number up.
+
+    Raises:
+      ConfigError: it is something else.
+    """
+    number = self.number(name)
+    if number != int(number) or number < 0:
+      raise _wrong(name, self[name], 'a whole number')
+    return int(number)
+
+  def counts(self, name: str) -> tuple[int, ...]:
+    """Looks a list of whole numbers up.
+
+    Raises:
+      ConfigError: it is something else.
+    """
+    value = self[name]
+    try:
+      return tuple(operator.index(each) for each in value)
+    except TypeError:
+      raise _wrong(name, value, 'a list of whole numbers') from None
+
+  def choice(self, name: str, options: Mapping[str, Any]) -> Any:
+    """Looks a word up and gives what it stands for.
+
+    Raises:
+      ConfigError: the word is none of the options.
+    """
+    word = str(self[name]).lower()
+    if word not in options:
+      raise errors.ConfigError(
+        f'score SDE: {name} is {word!r}; known are {", ".join(options)}')
+    return options[word]
+
+
+def _wrong(name: str, value: Any, wanted: str) -> errors.ConfigError:
+  return errors.ConfigError(
+    f'score SDE: {name} is {value!r} in the config, not {wanted}')
