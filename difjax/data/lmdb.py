@@ -67,8 +67,8 @@ class Lmdb(images.Encoded):
     folder = pathlib.Path(self.path).absolute()
     if not (folder / DATA).is_file():
       raise errors.DataError(
-        f'{self.path} has no {DATA}: give the folder that a zip of LSUN '
-        '(https://github.com/fyu/lsun) unpacks to'
+        f'{self.path} is no folder with {DATA}: give what a zip of LSUN '
+        '(https://github.com/fyu/lsun) unpacks to, such as church_train_lmdb'
       )
     return folder
 

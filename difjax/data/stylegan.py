@@ -80,7 +80,7 @@ class StyleGAN(source.Source):
     path = pathlib.Path(self.path)
     if not path.is_file():
       raise errors.DataError(
-        f'{path} does not exist: give a file such as ffhq-r08.tfrecords'
+        f'{path} is no file: give one such as ffhq-r08.tfrecords'
       )
     bounds = tfrecord.read_index(path.parent, [path.name])[path.name]
     if len(bounds) < 2:

@@ -180,12 +180,13 @@ def scan(path: pathlib.Path) -> Iterator[int]:
       head = file.read(HEAD.size)
       whole = len(head) == HEAD.size
       length, crc = HEAD.unpack(head) if whole else (0, None)
-      at += HEAD.size + length + FOOT
-      if crc != masked_crc32c(head[:8]) or at > size:
+      end = at + HEAD.size + length + FOOT
+      if crc != masked_crc32c(head[:8]) or end > size:
         raise errors.DataError(
-          f'{path} is no TFRecord file, or damaged, before byte {at}: fetch '
+          f'{path} is no TFRecord file, or damaged, from byte {at} on: fetch '
           'or prepare it again (compressed files are not read)'
         )
+      at = end
   yield size
 
 

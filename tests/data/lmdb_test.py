@@ -108,7 +108,7 @@ def test_bad_data_bases_are_named(tmp_path):
     return str(e.value)
 
   (tmp_path / 'none').mkdir()
-  assert 'none has no data.mdb' in opened('none')
+  assert 'none is no folder with data.mdb' in opened('none')
   (tmp_path / 'text').mkdir()
   (tmp_path / 'text/data.mdb').write_bytes(b'hello' * 2000)
   assert 'text/data.mdb is no LMDB' in opened('text')

@@ -116,7 +116,7 @@ def test_one_file_has_one_shape(tmp_path):
 
 def test_missing_unindexed_and_truncated_files_are_named(tmp_path):
   path = tmp_path / 'a.tfrecords'
-  with pytest.raises(errors.DataError, match='does not exist'):
+  with pytest.raises(errors.DataError, match='is no file'):
     len(stylegan.StyleGAN(path=str(path)))
   write(path, map(record, IMAGES), index=False)
   with pytest.raises(errors.DataError, match='difjax data index'):
