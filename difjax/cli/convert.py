@@ -78,4 +78,3 @@ def _official(file: pathlib.Path) -> dict[str, Any]:
   while isinstance(data.get('config'), dict):
     data = data['config']
   return data
-

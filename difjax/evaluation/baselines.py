@@ -13,6 +13,7 @@ import math
 import numpy as np
 
 from difjax import errors, metrics
+from difjax.data import source as sources
 from difjax.typing import Array
 
 
@@ -46,6 +47,12 @@ class Labelled:
     """`count` of the images, drawn without replacement."""
     chosen = rng.permutation(len(self.images))[:count]
     return Labelled(self.images[chosen], self.labels[chosen])
+
+
+def labelled(source: sources.Source) -> Labelled:
+  """Reads a whole source of labelled images."""
+  whole = source.take(np.arange(len(source)))
+  return Labelled(whole['image'], whole['label'])
 
 
 def class_gaussian(

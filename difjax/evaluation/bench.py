@@ -78,11 +78,11 @@ def sampling_overhead(
   labels = samples.default_labels(indices, source.num_classes)
   cond = None if labels is None else {'label': jnp.asarray(labels)}
   call = jax.jit(lambda p, x, t: objective.denoiser(p, cond)(x, t))
-  x = objective.process.prior(jax.random.key(0), (_BLOCK, *source.shape))
+  x = objective.process.prior(jax.random.key(0), (_BLOCK, *trainer.data.shape))
   t = jnp.asarray(objective.process.t_max)
   sampled = lambda: samples.block(
     params, jnp.uint32(0), indices, labels, objective=objective,
-    sampler=sampler, shape=source.shape,
+    sampler=sampler, shape=trainer.data.shape,
   )  # fmt: skip
   count = int(np.max(sampled()[1]))
 

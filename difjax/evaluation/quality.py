@@ -16,7 +16,14 @@ import tqdm
 
 from difjax import metrics
 from difjax.data import source as sources
-from difjax.evaluation import distribution, parts, plots, samples, trained
+from difjax.evaluation import (
+  baselines,
+  distribution,
+  parts,
+  plots,
+  samples,
+  trained,
+)
 from difjax.sampling import samplers
 
 _SHOWN, _COLUMNS = 100, 10  # samples in the picture
@@ -75,32 +82,31 @@ class Quality:
 
   def _copies(self) -> np.ndarray:
     """As many training images as there are samples."""
-    images, _ = _whole(self.train)
-    order = np.random.default_rng(self.seed).permutation(len(images))
-    return images[order[: self.images]]
+    rng = np.random.default_rng(self.seed)
+    return _whole(self.train).draw(self.images, rng).images
 
   def _distance(self, images: np.ndarray) -> float:
     known = _classifier(self.train, self.seed)
     gaussian = lambda images: metrics.Moments.of(
       known.features(distribution.pixels(images))
     ).gaussian
-    new, _ = _whole(self.held_out)
+    new = _whole(self.held_out).images
     return metrics.frechet_distance(gaussian(images), gaussian(new))
 
   def _accuracy(self) -> float:
-    images, labels = _whole(self.held_out)
+    new = _whole(self.held_out)
     known = _classifier(self.train, self.seed)
-    return float((known.labels(distribution.pixels(images)) == labels).mean())
+    found = known.labels(distribution.pixels(new.images))
+    return float((found == new.labels).mean())
 
 
 # Several samplers are judged by one classifier of one data set.
 @functools.lru_cache(maxsize=2)
 def _classifier(train: sources.Source, seed: int) -> metrics.Classifier:
-  images, labels = _whole(train)
-  return metrics.fit_classifier(distribution.pixels(images), labels, seed)
+  known = _whole(train)
+  return metrics.fit_classifier(
+    distribution.pixels(known.images), known.labels, seed
+  )
 
 
-@functools.lru_cache(maxsize=4)
-def _whole(source: sources.Source) -> tuple[np.ndarray, np.ndarray]:
-  found = source.take(np.arange(len(source)))
-  return found['image'], found['label']
+_whole = functools.lru_cache(maxsize=4)(baselines.labelled)

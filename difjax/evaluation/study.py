@@ -110,8 +110,8 @@ class _Work:
   workdir: pathlib.Path
 
   def __post_init__(self) -> None:
-    self.train = _labelled(self.study.train)
-    self.held_out = _labelled(self.study.held_out)
+    self.train = baselines.labelled(self.study.train)
+    self.held_out = baselines.labelled(self.study.held_out)
     indices = np.arange(self.study.images)
     self.labels = samples.default_labels(indices, self.model.num_classes)
     self.seconds: dict[samplers.Sampler, float] = {}
@@ -319,9 +319,3 @@ class _Work:
   ) -> report.Figure:
     plots.write(self.workdir / 'report' / f'{name}.png', png)
     return report.Figure(png=png, caption=caption, alt=caption, curves=curves)
-
-
-def _labelled(source: sources.Source) -> baselines.Labelled:
-  """Reads a whole source."""
-  whole = source.take(np.arange(len(source)))
-  return baselines.Labelled(whole['image'], whole['label'])
