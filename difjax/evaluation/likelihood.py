@@ -181,11 +181,10 @@ def likelihood_block(
   atol: float,
 ) -> tuple[Array, Array]:
   """Returns the bits (2) [B] of a batch of bytes and the evaluations [B]."""
-  fold = jax.vmap(jax.random.fold_in, in_axes=(0, None))
-  x, log_q = dequantiser(batch['image'], fold(keys, _DEQUANTISE))
+  x, log_q = dequantiser(batch['image'], noises.fold_in(keys, _DEQUANTISE))
   found = likelihood.log_likelihood(
     objective.denoiser(params, denoising.condition(batch)),
-    objective.process, x, fold(keys, _PROBE), trace=trace, rtol=rtol,
+    objective.process, x, noises.fold_in(keys, _PROBE), trace=trace, rtol=rtol,
     atol=atol,
   )  # fmt: skip
   scale = math.prod(x.shape[1:]) * math.log(2)
@@ -242,7 +241,7 @@ def evaluate(
       batch = _fitting(job.source.take(full), model)
       for repeat in range(job.repeats):
         keys = noises.image_keys(job.seed, full)
-        keys = jax.vmap(jax.random.fold_in, (0, None))(keys, repeat)
+        keys = noises.fold_in(keys, repeat)
         found = [np.asarray(x)[: len(part)] for x in run(batch, keys)]
         bits[repeat, part], evaluations[repeat, part] = found
         bar.update(len(part))

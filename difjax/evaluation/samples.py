@@ -58,12 +58,11 @@ def block(
     Images [B, H, W, C] near [-1, 1] and the evaluations [B] they took.
   """
   keys = noises.image_keys(seed, indices)
-  fold = jax.vmap(jax.random.fold_in, in_axes=(0, None))
   draw = lambda key: objective.process.prior(key, shape)
-  x = mean + jax.vmap(draw)(fold(keys, _PRIOR))
+  x = mean + jax.vmap(draw)(noises.fold_in(keys, _PRIOR))
   cond = None if labels is None else {'label': labels}
   denoiser = objective.denoiser(params, cond)
-  noise = noises.Keys(fold(keys, _SOLVER))
+  noise = noises.Keys(noises.fold_in(keys, _SOLVER))
   return sampler(denoiser, objective.process, x, noise)
 
 

@@ -30,6 +30,7 @@ import jax.numpy as jnp
 
 from difjax.denoising import prediction
 from difjax.processes import base, discrete
+from difjax.sampling import noise as noises
 from difjax.typing import Array, Key
 
 _HALF = 1 / 255  # of a grey level's interval
@@ -119,9 +120,8 @@ def terms(
   """
 
   def level(i: Array) -> Array:
-    fold = jax.vmap(jax.random.fold_in, in_axes=(0, None))
     draw = lambda key: jax.random.normal(key, x0.shape[1:], x0.dtype)
-    eps = jax.vmap(draw)(fold(keys, i))
+    eps = jax.vmap(draw)(noises.fold_in(keys, i))
     t = process.time(i).astype(x0.dtype)
     x = process.perturb(x0, eps, t)
     found = denoiser(x, jnp.broadcast_to(t, x.shape[:1]))

@@ -74,6 +74,11 @@ class Recorded:
     return jnp.asarray(self.draws)[self.step, slot].astype(like.dtype)
 
 
+def fold_in(keys: Key, stream: Array) -> Key:
+  """Returns the keys [B] of one stream of every image's key [B]."""
+  return jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, stream)
+
+
 def image_keys(seed: int, indices: Array) -> Key:
   """Returns the keys [B] of images by their indices [B]."""
   fold = jax.vmap(jax.random.fold_in, in_axes=(None, 0))
