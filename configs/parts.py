@@ -175,6 +175,19 @@ def restorations(sampler: Spec) -> Spec:
   )
 
 
+def gallery(
+  title: str, held_out: Spec, sampler: Spec, **sections: Spec
+) -> Spec:
+  """Returns a report of samples and sections, judged by eye alone."""
+  return dict(
+    type='evaluation.Gallery',
+    title=title,
+    held_out=held_out,
+    sampler=sampler,
+    sections=dict(sections, order=tuple(sections)),
+  )
+
+
 def study(title: str, train: Spec, held_out: Spec) -> Spec:
   """Returns a report: Heun's samples judged, three solvers compared."""
   return dict(

@@ -39,6 +39,17 @@ def main(argv: list[str] | None = None) -> int:
     The exit code, documented in `difjax/errors.py`.
   """
   argv = sys.argv[1:] if argv is None else argv
+  try:
+    try:
+      return _run(argv)
+    finally:
+      sys.stdout.flush()  # here a closed pipe can still be answered
+  except BrokenPipeError:  # `difjax ... | head`
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+def _run(argv: list[str]) -> int:
   verb, rest = (argv[0], argv[1:]) if argv else ('--help', [])
   if verb in ('--help', '-h', 'help'):
     print(_usage())
@@ -60,9 +71,8 @@ def main(argv: list[str] | None = None) -> int:
   except KeyboardInterrupt:
     print(f'difjax {verb}: interrupted', file=sys.stderr)
     return 130
-  except BrokenPipeError:  # `difjax ... | head`
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 0
+  except BrokenPipeError:  # for `main`
+    raise
   except OSError as error:  # a path that is off, or a full disk
     if debug:
       raise

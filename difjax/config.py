@@ -30,7 +30,7 @@ import json
 import pathlib
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from difjax import errors
@@ -148,6 +148,28 @@ def resolve(
     raise errors.ConfigError(
       f'{path}: there is no {name!r} ({error})'
     ) from None
+
+
+def surplus(name: str, keys: Collection[str], path: str) -> list[str]:
+  """Returns which keys are no arguments of what a difjax name stands for.
+
+  None are of a name that is not difjax's: nothing is imported to find out.
+
+  Args:
+    name: of a class or function.
+    keys: arguments.
+    path: where the name stands in the config, for error messages.
+
+  Raises:
+    ConfigError: difjax has no such name.
+  """
+  if not _is_ours(name.partition('.')[0]):
+    return []
+  parameters = inspect.signature(resolve(name, path=path)).parameters
+  open_ended = inspect.Parameter.VAR_KEYWORD
+  if any(each.kind is open_ended for each in parameters.values()):
+    return []
+  return sorted(set(keys) - set(parameters))
 
 
 def save(spec: Any, file: pathlib.Path) -> None:

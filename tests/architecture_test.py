@@ -48,7 +48,8 @@ ORDER = {
   ),
   'evaluation': (
     'baselines distribution plots report trained samples parts quality loss '
-    'likelihood controlled sections study bench'
+    'likelihood controlled sections gallery study bench '
+    'ode_bench'
   ),
   'interop': (
     'records unpickle torch_file msgpack_file safetensors_file container base '

@@ -22,6 +22,7 @@ SHAPES = {  # of an image, and classes: the data themselves are not at hand
   'folder': ((32, 32, 3), 0),
   'cifar10': ((32, 32, 3), 0),
   'cifar10/classifier_ve': ((32, 32, 3), 10),
+  'cifar10/edm_unet_16': ((16, 16, 3), 0),
   'celeba': ((64, 64, 3), 0),
   'celebahq': ((256, 256, 3), 0),
   'fashion_mnist/edm_unet': ((28, 28, 1), 10),

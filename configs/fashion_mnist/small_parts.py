@@ -51,7 +51,22 @@ def experiment(
   config.ema = dict(main=dict(type='training.WarmedUpEMA', rate=0.999))
   config.evaluation = _evaluation(t_min)
   config.sampler = config.evaluation.ode.sampler
+  config.report = _pictures(parts.heun(steps=36))
   return config
+
+
+def _pictures(sampler: Spec) -> Spec:
+  """Returns a report that restores held-out images and leads to classes."""
+  guidance = dict(
+    type='evaluation.ClassifierGuidance', workdir='runs/classifier'
+  )
+  return parts.gallery(
+    'Fashion-MNIST at 16 x 16', images(8_000, 10_000), sampler,
+    restored=parts.restorations(sampler),
+    guided=dict(
+      type='evaluation.GuidanceSection', sampler=sampler, guidance=guidance
+    ),
+  )  # fmt: skip
 
 
 def _evaluation(t_min: float) -> Spec:
@@ -61,16 +76,16 @@ def _evaluation(t_min: float) -> Spec:
     type='sampling.CorrectedGrid',
     predictor=dict(type='sampling.ReverseDiffusion'),
     corrector=dict(type='sampling.Langevin', snr=0.16),
-    grid=grid(250),
+    grid=grid(200),
   )
   ancestral = dict(
     type='sampling.FixedGrid', solver=dict(type='sampling.DDIM', eta=1.0),
-    grid=grid(500),
+    grid=grid(400),
   )  # fmt: skip
   return dict(
     pc=_quality(pc, count=512),
     ancestral=_quality(ancestral, count=1_000),
-    ode=_quality(parts.adaptive(1e-5), count=1_000),
+    ode=_quality(parts.adaptive(1e-4), count=1_000),
     bits=dict(
       type='evaluation.Likelihood', source=images(8_000, 10_000), images=500
     ),

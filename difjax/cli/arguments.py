@@ -6,10 +6,12 @@ import importlib.util
 import pathlib
 import sys
 from collections.abc import Callable
+from typing import Any
 
 from absl import flags
 from ml_collections import config_dict, config_flags
 
+from difjax import config as specs
 from difjax import errors
 
 Define = Callable[[flags.FlagValues], object]
@@ -28,6 +30,8 @@ def parse(
     define: defines the flags on a FlagValues.
     about: the verb's text for --help, which explains every flag.
     configs: by name, what --NAME.KEY=VALUE overrides; typed by the old value.
+      Where that is another `type`, of the part's other arguments stay those
+      that the new type has too, and those given here.
 
   Raises:
     ConfigError: a flag is unknown, missing or malformed.
@@ -37,6 +41,7 @@ def parse(
     raise SystemExit(0)
   values = flags.FlagValues()
   define(values)
+  before = {name: spec.to_dict() for name, spec in (configs or {}).items()}
   try:
     for name, config in (configs or {}).items():
       _make_room(config, name, argv)
@@ -51,7 +56,47 @@ def parse(
     raise errors.ConfigError(str(error).splitlines()[0]) from error
   if rest:
     raise errors.ConfigError(f'{rest[0]!r} is no flag: write --name=value')
+  given = [item[2:].split('=', 1)[0] for item in argv]
+  for path in given:
+    name, *keys = path.split('.')
+    if name in before and keys and keys[-1] == 'type':
+      _leave_behind(values[name].value, before[name], path, given)
   return values
+
+
+def _leave_behind(
+  config: config_dict.ConfigDict,
+  before: dict[str, Any],
+  path: str,
+  given: list[str],
+) -> None:
+  """Drops a replaced part's arguments that its new type does not have.
+
+  Args:
+    config: with the overrides.
+    before: without them.
+    path: of the part's type, after the config's name.
+    given: paths of all overrides; what they say stays, right or wrong.
+  """
+  part, old = config, before
+  for key in path.split('.')[1:-1]:
+    part, old = part[key], old.get(key)
+    if not isinstance(old, dict):
+      return
+  if old.get('type') in (None, part.type):
+    return
+  place = path.removesuffix('.type')
+  kept = [key for key in old if key != 'type' and not any(
+    f'{item}.'.startswith(f'{place}.{key}.') for item in given
+  )]  # fmt: skip
+  gone = specs.surplus(part.type, kept, path)
+  for key in gone:
+    del part[key]
+  if gone:
+    print(
+      f'{place}: {part.type} has no {", ".join(gone)}; dropped',
+      file=sys.stderr,
+    )
 
 
 def _make_room(
@@ -77,6 +122,33 @@ def take(argv: list[str], name: str) -> tuple[str | None, list[str]]:
     if item.startswith(f'--{name}='):
       return item.split('=', 1)[1], argv[:i] + argv[i + 1 :]
   return None, argv
+
+
+def integers(values: flags.FlagValues, name: str) -> list[int]:
+  """Returns the whole numbers of a list flag.
+
+  Raises:
+    ConfigError: one is something else.
+  """
+  texts = values[name].value
+  try:
+    return [int(text) for text in texts]
+  except ValueError:
+    raise errors.ConfigError(
+      f'--{name}={",".join(texts)}: whole numbers are wanted'
+    ) from None
+
+
+def new_folder(path: str, name: str) -> pathlib.Path:
+  """Returns the folder of --NAME, which is not there yet or empty.
+
+  Raises:
+    ConfigError: it has files.
+  """
+  folder = pathlib.Path(path)
+  if folder.exists() and any(folder.iterdir()):
+    raise errors.ConfigError(f'{folder} is not empty: use another --{name}')
+  return folder
 
 
 def config_file(path: str) -> config_dict.ConfigDict:

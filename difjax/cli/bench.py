@@ -9,15 +9,19 @@ flags:
   --config.KEY=VALUE    overrides any argument of any part
   --steps=N             steps in a round (200)
   --rounds=N            rounds, one of each kind in turn; medians count (5)
+  --images=N            of a run: solved at once (16)
+  --out=DIR             for the figures, bench.json, and a run's picture of work
+                        and precision, work_precision.png
 
 Prints two ratios of times taken in one run, so that a busy machine hurts both
 sides alike, and the figures behind them as JSON:
   loop      the training loop, with data, EMA, logging and checkpoints on, over
             the compiled step alone
   sampling  a sampler's whole call over its evaluations x one network call
-or, of a run, that of
-  ode       the adaptive ODE on device over its evaluations x one network call,
-            with SciPy's RK45 on the same network beside it
+or, of a run,
+  ode       the adaptive ODE on device over its evaluations x one network call
+  work      its evaluations over those of SciPy's RK45 on the same network, at
+            equal error: the mean over errors, in float64
 """
 
 from __future__ import annotations
@@ -37,8 +41,9 @@ def main(argv: list[str]) -> int:
   """Measures; returns the exit code."""
 
   def define(values: flags.FlagValues) -> None:
-    flags.DEFINE_integer('steps', 200, '', lower_bound=1, flag_values=values)
-    flags.DEFINE_integer('rounds', 5, '', lower_bound=1, flag_values=values)
+    for name, default in (('steps', 200), ('rounds', 5), ('images', 16)):
+      flags.DEFINE_integer(name, default, '', 1, flag_values=values)
+    flags.DEFINE_string('out', None, '', flag_values=values)
 
   path, argv = arguments.take(argv, 'config')
   workdir, argv = arguments.take(argv, 'workdir')
@@ -46,18 +51,30 @@ def main(argv: list[str]) -> int:
   values = arguments.parse(argv, define, __doc__, spec)
   if (path is None) == (workdir is None):
     raise errors.ConfigError('bench needs --config=FILE or --workdir=DIR')
-  found = _of_run(workdir, values) if workdir else _of_config(values)
+  out = None if values.out is None else pathlib.Path(values.out)
+  found = _of_run(workdir, values, out) if workdir else _of_config(values)
   for name, figures in found.items():
     print(f'{name}: {figures["ratio"]:.3f}')
-  print(json.dumps(found))
+  text = json.dumps(found)
+  print(text)
+  if out is not None:
+    out.mkdir(parents=True, exist_ok=True)
+    (out / 'bench.json').write_text(text + '\n')
   return 0
 
 
-def _of_run(workdir: str, values: flags.FlagValues) -> dict[str, Any]:
-  from difjax.evaluation import bench, trained
+def _of_run(
+  workdir: str, values: flags.FlagValues, out: pathlib.Path | None
+) -> dict[str, Any]:
+  from difjax.evaluation import ode_bench, plots, trained
 
   model = trained.load(pathlib.Path(workdir), needs='denoiser')
-  return {'ode': bench.adaptive_ode(model, values.rounds)}
+  time = ode_bench.wall_clock(model, values.rounds, values.images)
+  work = ode_bench.work(model, values.images)
+  if out is not None:
+    out.mkdir(parents=True, exist_ok=True)
+    plots.write(out / 'work_precision.png', work.picture())
+  return {'ode': time, 'work': work.figures()}
 
 
 def _of_config(values: flags.FlagValues) -> dict[str, Any]:

@@ -35,16 +35,17 @@ def main(argv: list[str]) -> int:
   )
   if workdir is None:
     raise errors.ConfigError('report needs --workdir=DIR')
-  if 'type' not in values.report:
-    raise errors.ConfigError(
-      f'the config of {workdir} has no report: see configs/quickstart.py'
-    )
 
   from difjax.evaluation import trained  # imports jax, after the flags
 
   trust = tuple(values.trust)
+  model = trained.load(pathlib.Path(workdir), trust=trust, needs='denoiser')
+  if 'type' not in values.report:
+    raise errors.ConfigError(
+      f'the config of {workdir} has no report: see configs/quickstart.py'
+    )
   study = configs.build(
     values.report.to_dict(), path='report', trusted=False, trust=trust
   )
-  print(study.write(trained.load(pathlib.Path(workdir), trust=trust), workdir))
+  print(study.write(model, workdir))
   return 0

@@ -73,14 +73,12 @@ def main(argv: list[str]) -> int:
   )  # fmt: skip
   if workdir is None or values.out is None:
     raise errors.ConfigError('sample needs --workdir=DIR and --out=DIR')
-  out = pathlib.Path(values.out)
-  if out.exists() and any(out.iterdir()):
-    raise errors.ConfigError(f'{out} is not empty: use another --out')
-  labels, trust = _labels(values.labels), tuple(values.trust)
+  out = arguments.new_folder(values.out, 'out')
+  labels, trust = arguments.integers(values, 'labels'), tuple(values.trust)
   leads = {name: {**spec, **values[name].value.to_dict()} for name, spec in
            _LEADS.items() if values[name].value}  # fmt: skip
 
-  from difjax.evaluation import controlled, plots, samples, trained  # jax
+  from difjax.evaluation import controlled, samples, trained  # imports jax
 
   model = trained.load(
     pathlib.Path(workdir), ema=values.ema, trust=trust, needs='denoiser'
@@ -89,32 +87,19 @@ def main(argv: list[str]) -> int:
     raise errors.ConfigError(
       f'the config of {workdir} has no sampler: add --sampler.type=...'
     )
-  build = lambda spec, path: configs.build(
-    spec, path=path, trusted=False, trust=trust
+  way, *ways = (
+    configs.build(spec, path=name, trusted=False, trust=trust)
+    for name, spec in [
+      ('sampler', values.sampler.to_dict()),
+      *((name, leads.get(name)) for name in _LEADS),
+    ]
   )
-  way = build(values.sampler.to_dict(), 'sampler')
   if not values.coupled:
     samples.check_independent(way)
-  model, mean, picture = controlled.lead(
-    model,
-    *(build(leads.get(name), name) for name in _LEADS),
-    labelled=bool(labels),
-    trust=trust,
-  )
+  led = controlled.lead(model, *ways, labelled=bool(labels), trust=trust)
   samples.write(
-    model, way, out, num=values.num, first=values.first, seed=values.seed,
-    labels=labels, mean=mean, size=values.block,
+    led.model, way, out, num=values.num, first=values.first, seed=values.seed,
+    labels=labels, mean=led.mean, size=values.block, picture=led.picture,
   )  # fmt: skip
-  if picture is not None:
-    plots.save_png(out / 'measurement.png', picture)
   print(out)
   return 0
-
-
-def _labels(texts: list[str]) -> list[int]:
-  try:
-    return [int(text) for text in texts]
-  except ValueError:
-    raise errors.ConfigError(
-      f'--labels={",".join(texts)}: classes are numbers'
-    ) from None

@@ -5,6 +5,7 @@ from difjax.evaluation.controlled import (
   Restoration,
   mask,
 )
+from difjax.evaluation.gallery import Gallery
 from difjax.evaluation.likelihood import (
   Likelihood,
   UniformDequantiser,
@@ -18,6 +19,7 @@ from difjax.evaluation.trained import Trained, load
 
 __all__ = [
   'ClassifierGuidance',
+  'Gallery',
   'GuidanceSection',
   'Likelihood',
   'Quality',

@@ -18,16 +18,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from difjax.data import device
-from difjax.denoising import prediction
-from difjax.evaluation import samples, trained
-from difjax.sampling import ode, samplers
+from difjax.evaluation import samples
+from difjax.sampling import samplers
 from difjax.training import checkpoint, hooks, loop, mesh, state
-from difjax.typing import Array
 
 _BLOCK = 64  # images sampled at once
 _Figures = dict[str, float]
-_TOLERANCES = (1e-3, 1e-4, 1e-5)
-_REFERENCE = 1e-9  # tolerance of what counts as exact
 
 
 def loop_overhead(trainer: loop.Trainer, steps: int, rounds: int) -> _Figures:
@@ -102,124 +98,6 @@ def sampling_overhead(
     'evaluations': count,
     'ratio': ratio,
   }
-
-
-def adaptive_ode(
-  model: trained.Trained, rounds: int, size: int = 16
-) -> _Figures:
-  """Compares the adaptive ODE on device with SciPy's RK45 on the host.
-
-  SciPy drives the same compiled network as score SDE's code does: the whole
-  batch as one vector, a transfer each way at every evaluation. Both are held
-  against the ODE at a tolerance of 1e-9 in float64, by the root mean square.
-
-  Args:
-    model: whose ODE is solved.
-    rounds: of each kind, after one that does not count.
-    size: images at once.
-
-  Returns:
-    At the middle one of three tolerances, milliseconds of both and of as many
-    network calls as there are evaluations, of which `ratio` is made; and for
-    all three, evaluations, errors, and SciPy's evaluations at equal error, by
-    interpolation.
-  """
-  race = _Race(model, size)
-  found = {}
-  exact = race.reference()
-  error = lambda x: float(np.sqrt(np.mean((x - exact) ** 2)))
-  ours, theirs = [], []
-  for tolerance in _TOLERANCES:
-    x, count = race.ours(tolerance)
-    y, calls = race.scipy(tolerance)
-    ours.append((error(x), int(count.max())))
-    theirs.append((error(y), calls))
-    found[f'evaluations_mean_{tolerance:g}'] = float(count.mean())
-  errors, counts = np.log(np.asarray(theirs)).T
-  line = np.polynomial.Polynomial.fit(errors, counts, 1)
-  rows = zip(_TOLERANCES, ours, theirs, strict=True)
-  for tolerance, (mine, count), (other, calls) in rows:
-    found[f'evaluations_{tolerance:g}'] = count
-    found[f'error_{tolerance:g}'] = mine
-    found[f'scipy_evaluations_{tolerance:g}'] = calls
-    found[f'scipy_error_{tolerance:g}'] = other
-    equal = float(np.exp(line(np.log(mine))))
-    found[f'scipy_evaluations_at_equal_error_{tolerance:g}'] = equal
-  middle = len(_TOLERANCES) // 2
-  tolerance, count = _TOLERANCES[middle], ours[middle][1]
-  times = [[], [], []]
-  for _ in range(rounds):
-    times[0].append(_seconds(lambda: race.ours(tolerance)))
-    times[1].append(_seconds(lambda: race.calls(count)))
-    times[2].append(_seconds(lambda: race.scipy(tolerance)))
-  whole, calls, host = (1e3 * statistics.median(each) for each in times)
-  return {
-    'ode_ms': whole, 'calls_ms': calls, 'scipy_ms': host,
-    'ratio': whole / calls, 'speed_up': host / whole, **found,
-  }  # fmt: skip
-
-
-class _Race:
-  """One ODE, several ways to solve it, compiled once each."""
-
-  def __init__(self, model: trained.Trained, size: int) -> None:
-    self._objective, self._params = model.objective, model.params
-    process = model.objective.process
-    self._ends = process.t_max, process.t_min
-    self._x = process.prior(jax.random.key(0), (size, *model.shape))
-    labels = samples.default_labels(np.arange(size), model.num_classes)
-    self._cond = None if labels is None else {'label': jnp.asarray(labels)}
-    self._velocity = jax.jit(self._field)
-    self._solve = jax.jit(self._solved)
-    self.calls(1)
-
-  def ours(self, tolerance: float) -> tuple[Array, Array]:
-    """Returns images and evaluations of the solver on device."""
-    found = self._solve(self._params, self._x, tolerance)
-    return tuple(np.asarray(part) for part in found)
-
-  def scipy(self, tolerance: float) -> tuple[Array, int]:
-    """Returns images and evaluations of the solver on the host."""
-    from scipy import integrate
-
-    def field(t: float, y: Array) -> Array:
-      x = jnp.asarray(y.reshape(self._x.shape), self._x.dtype)
-      slope = self._velocity(self._params, x, jnp.full(len(x), t, x.dtype))
-      return np.asarray(slope, np.float64).ravel()
-
-    start = np.asarray(self._x, np.float64).ravel()
-    found = integrate.solve_ivp(
-      field, self._ends, start, method='RK45', rtol=tolerance, atol=tolerance
-    )
-    return found.y[:, -1].reshape(self._x.shape), found.nfev
-
-  def calls(self, count: int) -> None:
-    """Calls the network, one evaluation after the other."""
-    t = jnp.full(len(self._x), self._ends[0], self._x.dtype)
-    for _ in range(count):
-      jax.block_until_ready(self._velocity(self._params, self._x, t))
-
-  def reference(self) -> Array:
-    """Returns the images in float64."""
-    with jax.enable_x64(True):
-      double = lambda leaf: jnp.asarray(leaf, jnp.float64)
-      network = self._objective.network.clone(dtype=jnp.float64)
-      race = dataclasses.replace(self._objective, network=network)
-      solve = jax.jit(lambda p, x: self._solved(p, x, _REFERENCE, race))
-      params = jax.tree.map(double, self._params)
-      return np.asarray(solve(params, double(self._x))[0])
-
-  def _field(self, params, x, t, objective=None):
-    objective = objective or self._objective
-    pair = objective.denoiser(params, self._cond)(x, t)
-    return prediction.velocity(pair, objective.process, t)
-
-  def _solved(self, params, x, tolerance, objective=None):
-    objective = objective or self._objective
-    return ode.solve(
-      objective.denoiser(params, self._cond), objective.process, x,
-      *self._ends, rtol=tolerance, atol=tolerance,
-    )  # fmt: skip
 
 
 @dataclasses.dataclass(eq=False)

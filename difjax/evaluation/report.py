@@ -11,11 +11,15 @@ from __future__ import annotations
 import base64
 import dataclasses
 import html
+import json
 import os
+import pathlib
 import re
 import struct
 from collections.abc import Mapping, Sequence
+from typing import Any
 
+from difjax import environment
 from difjax.evaluation import distribution, plots
 
 
@@ -123,6 +127,32 @@ def render(
     f'{shown}<nav>{links}</nav>\n</header>\n<main>\n{body}\n</main>\n'
     '</body>\n</html>\n'
   )
+
+
+def filed(
+  folder: pathlib.Path,
+  name: str,
+  png: bytes,
+  caption: str,
+  *,
+  curves: bool = False,
+) -> Figure:
+  """Returns a figure that is kept as FOLDER/NAME.png too."""
+  plots.write(folder / f'{name}.png', png)
+  return Figure(png=png, caption=caption, alt=caption, curves=curves)
+
+
+def provenance(config: Mapping[str, Any]) -> list[Details]:
+  """Returns what made a run: its config and the environment, folded away."""
+  versions = (
+    f'{name} {version}' for name, version in environment.versions().items()
+  )
+  where = [environment.machine(), environment.devices(), *versions]
+  spelled = json.dumps(config, indent=2, sort_keys=True)
+  return [
+    Details(summary='Config', text=spelled),
+    Details(summary='Environment', text='\n'.join(where)),
+  ]
 
 
 def write(path: str | os.PathLike[str], document: str) -> None:

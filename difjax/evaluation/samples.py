@@ -214,6 +214,7 @@ def write(
   labels: Sequence[int] = (),
   mean: Array = 0.0,
   size: int = 64,
+  picture: np.ndarray | None = None,
 ) -> None:
   """Samples to a folder: PNG files, a grid, and one .npz.
 
@@ -227,22 +228,14 @@ def write(
     labels: classes in turn; all of them when empty.
     mean: of x at t_max, to broadcast over [B, H, W, C].
     size: images in a block.
+    picture: uint8 [H, W, C], the measurement that the images have, if any.
 
   Raises:
     ConfigError: a class that the model does not know.
     NonFiniteError: an image has values that are not finite.
   """
   indices = np.arange(first, first + num)
-  for label in labels:
-    if not 0 <= label < model.num_classes:
-      raise errors.ConfigError(
-        f'there is no class {label}: the model has {model.num_classes}'
-      )
-  wanted = (
-    np.asarray(labels)[indices % len(labels)]
-    if labels
-    else default_labels(indices, model.num_classes)
-  )
+  wanted = _labels_in_turn(labels, indices, model.num_classes)
   with tqdm.tqdm(total=num, desc='sample', unit='image', disable=None) as bar:
     images, evaluations = generate(
       model.objective, sampler, model.params, shape=model.shape,
@@ -252,6 +245,8 @@ def write(
   out.mkdir(parents=True, exist_ok=True)
   for index, image in zip(indices, images, strict=True):
     plots.save_png(out / f'{index:06d}.png', image)
+  if picture is not None:
+    plots.save_png(out / 'measurement.png', picture)
   plots.save_png(
     out / 'grid.png', plots.grid(images[:100], min(10, len(images)))
   )
@@ -263,3 +258,17 @@ def write(
     f'{num} images, {evaluations.mean():.1f} network evaluations each '
     f'(at most {evaluations.max()})'
   )
+
+
+def _labels_in_turn(
+  labels: Sequence[int], indices: np.ndarray, num_classes: int
+) -> np.ndarray | None:
+  """Returns the classes that were asked for, in turn, or all of them."""
+  for label in labels:
+    if not 0 <= label < num_classes:
+      raise errors.ConfigError(
+        f'there is no class {label}: the model has {num_classes}'
+      )
+  if not labels:
+    return default_labels(indices, num_classes)
+  return np.asarray(labels)[indices % len(labels)]

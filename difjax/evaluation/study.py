@@ -12,14 +12,14 @@ import functools
 import json
 import pathlib
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import numpy as np
 
 from difjax import config as configs
-from difjax import environment, errors, metrics, pytree
+from difjax import errors, metrics, pytree
 from difjax.data import device
 from difjax.data import source as sources
 from difjax.evaluation import (
@@ -282,16 +282,10 @@ class _Work:
 
   def details(self) -> list[report.Details]:
     """The config, the environment and the timings, folded away."""
-    versions = (
-      f'{name} {version}' for name, version in environment.versions().items()
-    )
-    where = [environment.machine(), environment.devices(), *versions]
     made = {key: f'{value:.1f} s' for key, value in self.timings().items()}
     spelled = '\n'.join(f'{key}: {value}' for key, value in made.items())
-    config = json.dumps(self.model.config, indent=2, sort_keys=True)
     return [
-      report.Details(summary='Config', text=config),
-      report.Details(summary='Environment', text='\n'.join(where)),
+      *report.provenance(self.model.config),
       report.Details(summary='Timings', text=spelled),
     ]
 
@@ -314,8 +308,6 @@ class _Work:
   def _moments(self, images: np.ndarray) -> metrics.Gaussian:
     return metrics.Moments.of(distribution.pixels(images)).gaussian
 
-  def _figure(
-    self, name: str, png: bytes, caption: str, *, curves: bool = False
-  ) -> report.Figure:
-    plots.write(self.workdir / 'report' / f'{name}.png', png)
-    return report.Figure(png=png, caption=caption, alt=caption, curves=curves)
+  @property
+  def _figure(self) -> Callable[..., report.Figure]:
+    return functools.partial(report.filed, self.workdir / 'report')

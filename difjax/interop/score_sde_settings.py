@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 import operator
 import types
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 from difjax import errors
@@ -38,6 +39,28 @@ _BY_DATASET: Final = types.MappingProxyType({
   )
 })  # fmt: skip
 
+# What the official configs say in the sections that are read, used or not.
+_KNOWN: Final = types.MappingProxyType({
+  'data': (
+    'category centered dataset image_size num_channels random_flip '
+    'tfrecords_path uniform_dequantization'
+  ),
+  'model': (
+    'attention_type attn_resolutions beta_max beta_min ch_mult conditional '
+    'conv_size dropout ema_rate embedding_type fir fir_kernel fourier_scale '
+    'init_scale interpolation name nf nonlinearity normalization '
+    'num_res_blocks num_scales progressive progressive_combine '
+    'progressive_input resamp_with_conv resblock_type scale_by_sigma '
+    'sigma_begin sigma_max sigma_min skip_rescale'
+  ),
+  'training': (
+    'batch_size continuous continuouse eval_freq likelihood_weighting '
+    'log_freq loss n_iters n_jitted_steps reduce_mean sde snapshot_freq '
+    'snapshot_freq_for_preemption snapshot_sampling'
+  ),
+})
+_UNREAD: Final = ('device', 'eval', 'evaluate', 'optim', 'sampling', 'seed')
+
 
 class Settings:
   """An official config, read with its defaults.
@@ -52,10 +75,17 @@ class Settings:
     Args:
       config: the official ConfigDict or the same as nested mappings.
       known: values by dotted name that the checkpoint itself tells.
+
+    Raises:
+      ConfigError: a key is none of the official configs'.
     """
     config = config.to_dict() if hasattr(config, 'to_dict') else config or {}
     self.config = config.get('config', config)
     self._known = known
+    _check_keys('', self.config, (*_KNOWN, *_UNREAD))
+    for section, keys in _KNOWN.items():
+      if isinstance(self.config.get(section), Mapping):
+        _check_keys(f'{section}.', self.config[section], keys.split())
 
   def __getitem__(self, name: str) -> Any:
     """Looks a dotted name up.
@@ -138,6 +168,18 @@ class Settings:
       raise errors.ConfigError(
         f'score SDE: {name} is {word!r}; known are {", ".join(options)}')
     return options[word]
+
+
+def _check_keys(
+  prefix: str, given: Mapping[str, Any], known: Collection[str]
+) -> None:
+  """Refuses a key that no official config has, for it would go unread."""
+  for key in given:
+    if key not in known:
+      close = difflib.get_close_matches(str(key), known, n=1)
+      hint = f'; did you mean {prefix + close[0]!r}?' if close else ''
+      raise errors.ConfigError(
+        f'score SDE: the official config has no {prefix + str(key)!r}{hint}')
 
 
 def _wrong(name: str, value: Any, wanted: str) -> errors.ConfigError:

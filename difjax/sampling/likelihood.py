@@ -133,6 +133,7 @@ def log_likelihood(
 
   (latent, change), evaluations = ode.integrate(
     field,
+    process,
     (x, jnp.zeros(x.shape[:1], x.dtype)),
     process.t_min,
     process.t_max,

@@ -3,10 +3,16 @@ r"""The probability-flow ODE with adaptive steps, on device.
   dx / dt = alpha' x_0(x, t) + sigma' eps(x, t),   t_max -> t_min,        (1)
 
 integrated by the embedded 5(4) pair of Dormand & Prince, as in Song et al.
-2021, section 4.3. Time, step and error are those of each image by itself, so an
-image does not depend on the batch that it is in; the network sees the whole
-batch at once, and is called until the slowest image is done. `integrate` is the
-same for any field over images, such as (1) with its divergence beside it.
+2021, section 4.3. The steps are taken in lambda = 2 log(alpha / sigma),
+
+  dx / dlambda = (dx / dt) / (dlambda / dt),                              (2)
+
+the same solution: it changes over about as much of lambda at any noise level,
+whereas steps in t would have to shrink with t, which costs rejected ones. Time,
+step and error are those of each image by itself, so an image does not depend on
+the batch that it is in; the network sees the whole batch at once, and is called
+until the slowest image is done. `integrate` is the same for any field over
+images, such as (1) with its divergence beside it.
 """
 
 from __future__ import annotations
@@ -28,6 +34,7 @@ Field = Callable[[PyTree, Array, PyTree], PyTree]
 
 _STAGES = 6  # evaluations in a step: its first slope is the last step's last
 _FIRST_STEP = 0.01  # of the interval; the controller takes it from there
+_GROWTH = 5.0  # of a step over the last: far wider ones escape the estimate
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -97,12 +104,13 @@ def solve(
     return prediction.velocity(denoiser(x, t), process, t)
 
   return integrate(
-    velocity, x, t, s, rtol=rtol, atol=atol, max_steps=max_steps
+    velocity, process, x, t, s, rtol=rtol, atol=atol, max_steps=max_steps
   )
 
 
 def integrate(
   field: Field,
+  process: base.Process,
   y: PyTree,
   t: float,
   s: float,
@@ -119,9 +127,10 @@ def integrate(
 
   Args:
     field: what is integrated.
+    process: whose lambda paces the steps (2).
     y: arrays [B, ...] of one dtype at time t.
-    t: start.
-    s: end.
+    t: start, in the process's times.
+    s: end, likewise.
     given: arrays [B, ...] that the field also takes, constant in time.
     rtol: relative tolerance of a step.
     atol: absolute tolerance of a step.
@@ -132,8 +141,8 @@ def integrate(
     start, and six for each step.
   """
   dtype = jax.tree.leaves(y)[0].dtype
-  start, end = jnp.asarray(t, dtype), jnp.asarray(s, dtype)
-  slope, consts = _field_of_one(field, y, given)
+  start, end = process.logsnr(jnp.asarray([t, s], dtype))
+  slope, consts = _field_of_one(_paced(field, process), y, given)
 
   def one(y: PyTree, given: PyTree) -> tuple[PyTree, Array]:
     args = consts, given
@@ -141,25 +150,35 @@ def integrate(
     known = jnp.array(False), slope(*args, start, y)
     solution = diffrax.diffeqsolve(
       diffrax.ODETerm(lambda t, y, args: slope(*args, t, y)),
-      diffrax.Dopri5(),
-      start,
-      end,
+      diffrax.Dopri5(), start, end,
       dt0=_FIRST_STEP * (end - start),
       y0=y,
       args=args,
       stepsize_controller=diffrax.PIDController(
-        rtol=rtol, atol=atol, norm=_norm
+        rtol=rtol, atol=atol, norm=_norm, factormax=_GROWTH
       ),
       adjoint=diffrax.ForwardMode(),
       max_steps=max_steps,
       solver_state=known,
       throw=False,
-    )
+    )  # fmt: skip
     done = solution.result == diffrax.RESULTS.successful
     out = jax.tree.map(lambda ys: jnp.where(done, ys[-1], jnp.nan), solution.ys)
     return out, 1 + _STAGES * solution.stats['num_steps']
 
   return jax.vmap(one)(y, given)
+
+
+def _paced(field: Field, process: base.Process) -> Field:
+  """Returns a field over time as one over lambda (2)."""
+
+  def slope(y: PyTree, logsnr: Array, given: PyTree) -> PyTree:
+    t = process.time_of_logsnr(logsnr)
+    pace = base.derivative(process.time_of_logsnr, logsnr)
+    in_time = field(y, t, given)
+    return jax.tree.map(lambda v: base.expand(pace, v) * v, in_time)
+
+  return slope
 
 
 def _norm(errors: PyTree) -> Array:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import logging
 import pathlib
 import time
 from collections.abc import Iterator, Mapping
@@ -36,6 +37,8 @@ from difjax.training import (
 from difjax.training import ema as emas
 from difjax.training import mesh as meshes
 from difjax.typing import Metrics
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -307,6 +310,11 @@ def _start(
         f'{now.get(key)}: the order of the data would change; use another '
         'workdir'
       )
+  if meta['step'] >= trainer.steps:
+    _LOG.warning(
+      'step %d of %d: nothing left to do; raise --config.steps',
+      meta['step'], trainer.steps,
+    )  # fmt: skip
   return found
 
 

@@ -6,6 +6,7 @@ import pytest
 from absl import flags
 from ml_collections import config_dict
 
+from difjax import config as configs
 from difjax import errors
 from difjax.cli import arguments
 
@@ -149,3 +150,71 @@ def test_an_override_reaches_a_part_that_the_config_leaves_out():
   argv = ['--config.mesh.type=training.Mesh', '--config.mesh.fsdp=8']
   values = arguments.parse(argv, lambda v: None, '', {'config': spec})
   assert values.config.mesh.to_dict() == {'type': 'training.Mesh', 'fsdp': 8}
+
+
+PARTS = {
+  'sampler': {
+    'type': 'sampling.AdaptiveODE', 'rtol': 1e-3, 'atol': 1e-3,
+    'denoise': False,
+  },
+  'process': {'type': 'processes.VP', 'beta_max': 15.0},
+}  # fmt: skip
+
+
+def replaced(*argv):
+  spec = config_dict.ConfigDict(PARTS)
+  return arguments.parse(
+    list(argv), lambda v: None, '', {'config': spec}
+  ).config.to_dict()
+
+
+def test_another_type_leaves_what_it_does_not_have(capsys):
+  found = replaced(
+    '--config.sampler.type=sampling.FixedGrid',
+    '--config.sampler.grid.type=sampling.Karras',
+  )
+  assert found['sampler'] == {
+    'type': 'sampling.FixedGrid', 'denoise': False,
+    'grid': {'type': 'sampling.Karras'},
+  }  # fmt: skip
+  assert found['process'] == PARTS['process']
+  assert capsys.readouterr().err == (
+    'config.sampler: sampling.FixedGrid has no atol, rtol; dropped\n'
+  )
+
+
+def test_another_type_keeps_what_it_has_too(capsys):
+  found = replaced('--config.process.type=processes.SubVP')
+  assert found['process'] == {'type': 'processes.SubVP', 'beta_max': 15.0}
+  assert capsys.readouterr().err == ''
+
+
+@pytest.mark.parametrize(
+  'argv',
+  [
+    ('--config.sampler.type=sampling.FixedGrid', '--config.sampler.rtol=0.1'),
+    ('--config.sampler.rtol=0.1', '--config.sampler.type=sampling.FixedGrid'),
+  ],
+)
+def test_what_is_given_stays_right_or_wrong(argv):
+  found = replaced(*argv)['sampler']
+  assert set(found) == {'type', 'denoise', 'rtol'}
+  with pytest.raises(errors.ConfigError, match=r'sampler.rtol: no such key'):
+    configs.build(found, path='sampler')
+
+
+def test_the_same_type_and_foreign_ones_leave_all():
+  for name in ('sampling.AdaptiveODE', 'mylab.Sampler'):
+    found = replaced(f'--config.sampler.type={name}')['sampler']
+    assert found == {**PARTS['sampler'], 'type': name}
+
+
+def test_a_part_as_a_whole_may_be_replaced(capsys):
+  spec = config_dict.ConfigDict(PARTS['sampler'])
+  values = arguments.parse(
+    ['--sampler.type=sampling.FixedGrid'], lambda v: None, '',
+    {'sampler': spec},
+  )  # fmt: skip
+  assert values.sampler.to_dict() == {
+    'type': 'sampling.FixedGrid', 'denoise': False
+  }

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from difjax.evaluation import bench
+from difjax.evaluation import bench, ode_bench
 
 CONFIG = '--config=tests/tiny_config.py'
 
@@ -44,3 +44,34 @@ def test_it_prints_ratios_and_their_figures(call, monkeypatch):
   *ratios, figures = out.splitlines()
   assert ratios == ['loop: 1.250', 'sampling: 1.500']
   assert json.loads(figures)['loop']['bare_ms'] == 1.6
+
+
+def test_of_a_run_it_prints_time_and_work_and_writes_both(
+  trained, tmp_path, call, monkeypatch
+):
+  seen = []
+
+  def wall_clock(model, rounds, size):
+    seen.append((model.step, rounds, size))
+    return {'ratio': 1.05}
+
+  def work(model, size):
+    seen.append(size)
+    line = ode_bench.Curve((1e-2, 1e-4), (20, 40))
+    return ode_bench.Work(line, line, ode_bench.Curve(line.errors, (40, 80)))
+
+  monkeypatch.setattr(ode_bench, 'wall_clock', wall_clock)
+  monkeypatch.setattr(ode_bench, 'work', work)
+  code, out, err = call(
+    'bench', f'--workdir={trained}', '--rounds=2', '--images=3',
+    f'--out={tmp_path}/out',
+  )  # fmt: skip
+  assert (code, err) == (0, [])
+  assert seen == [(4, 2, 3), 3]
+  *ratios, figures = out.splitlines()
+  assert ratios == ['ode: 1.050', 'work: 0.500']
+  written = json.loads((tmp_path / 'out' / 'bench.json').read_text())
+  assert written == json.loads(figures)
+  assert written['work']['scipy_evaluations'] == [40, 80]
+  picture = tmp_path / 'out' / 'work_precision.png'
+  assert picture.read_bytes().startswith(b'\x89PNG')

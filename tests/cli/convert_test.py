@@ -197,6 +197,7 @@ def test_a_config_of_another_size(source, tmp_path, untouched):
     (('--config=absent.json',), 2, 'absent.json is not there'),
     (('--config=absent.py',), 2, 'absent.py is not there'),
     (('--widht=3',), 2, 'widht'),
+    (('--arch.model.nff=8',), 2, "no 'model.nff'; did you mean 'model.nf'?"),
   ],
 )
 def test_flags(flags, code, named, source, untouched):

@@ -136,9 +136,13 @@ def test_our_own_mistakes_are_not_hidden(failing):
     __main__.main(['doctor'])
 
 
-def test_head_may_close_the_pipe():
-  """`difjax --help | head -1` says nothing about a broken pipe."""
-  script = f'{sys.executable} -m difjax doctor --help | true'
+@pytest.mark.parametrize('argv', ['--help', 'doctor --help'])
+def test_head_may_close_the_pipe(argv):
+  """`difjax --help | head -1` says nothing about a broken pipe.
+
+  The reader has left before anything is written.
+  """
+  script = f'(sleep 0.3; exec {sys.executable} -m difjax {argv}) | true'
   done = subprocess.run(
     script, shell=True, cwd=tiny.ROOT, capture_output=True, text=True,
     check=False,

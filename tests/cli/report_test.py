@@ -25,6 +25,10 @@ def test_a_config_without_a_report(trained, refused):
   assert 'has no report' in refused(2, 'report', f'--workdir={trained}')
 
 
+CLASSIFIER = {
+  'type': 'objectives.Classifier', 'process': {'type': 'processes.VP'},
+  'network': {'type': 'networks.WideResNet'},
+}  # fmt: skip
 REPORT = {
   'type': 'evaluation.Study', 'title': 'one',
   'train': {'type': 'data.Digits'},
@@ -86,3 +90,12 @@ def test_a_saved_report_runs_no_code_of_strangers(with_report, refused):
   assert "'os.system' may not" in refused(
     2, 'report', f'--workdir={with_report}'
   )
+
+
+def test_a_classifier_has_no_report(copied, refused):
+  file = copied / 'config.json'
+  saved = json.loads(file.read_text())
+  saved['objective'] = CLASSIFIER
+  file.write_text(json.dumps(saved))
+  line = refused(2, 'report', f'--workdir={copied}')
+  assert 'is a Classifier and has no denoiser' in line

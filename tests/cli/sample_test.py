@@ -79,7 +79,7 @@ def test_the_sampler_can_be_changed(trained, tmp_path, call):
   [
     ('--labels=3,10', 2, 'no class 10: the model has 10'),
     ('--labels=-1', 2, 'no class -1'),
-    ('--labels=three', 2, '--labels=three: classes are numbers'),
+    ('--labels=three', 2, '--labels=three: whole numbers'),
     ('--num=0', 2, 'num'),
     ('--num=many', 2, 'many'),
     ('--seed=-1', 2, 'seed'),

@@ -124,6 +124,16 @@ def test_more_steps_and_other_reports_are_the_same_run(copied, call):
   assert json.loads((copied / 'config.json').read_text())['steps'] == 6
 
 
+def test_a_finished_run_says_so(copied, call, caplog):
+  code, out, _ = call(
+    'train', CONFIG, f'--workdir={copied}', '--config.steps=4'
+  )
+  assert (code, out) == (0, '')
+  (line,) = caplog.messages
+  assert line == 'step 4 of 4: nothing left to do; raise --config.steps'
+  assert [row['step'] for row in writers.read_metrics(copied)] == [1, 2, 3, 4]
+
+
 def test_a_folder_with_other_files_is_left_alone(tmp_path, refused):
   (tmp_path / 'thesis.tex').write_text('...')
   line = refused(2, 'train', CONFIG, f'--workdir={tmp_path}')

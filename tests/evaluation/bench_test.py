@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
-
-import jax.numpy as jnp
 import pytest
 
 from difjax import data, processes, sampling, training
-from difjax.evaluation import bench, trained
+from difjax.evaluation import bench
 from tests import tiny
 
 
@@ -53,31 +50,3 @@ def test_the_sampler_over_its_evaluations():
   assert found['ratio'] == pytest.approx(
     found['sampler_ms'] / found['calls_ms']
   )
-
-
-class Typed(tiny.ExactNoise):
-  """The exact noise, of a network that says its type as all others do."""
-
-  dtype: jnp.dtype = jnp.float32
-
-
-def test_the_ode_against_scipy():
-  """The exact denoiser's ODE, where both err by what they are allowed."""
-  process = processes.VP()
-  objective, params = tiny.exact_noise(process)
-  network = Typed(process)
-  model = trained.Trained(
-    objective=dataclasses.replace(objective, network=network),
-    params=params, shape=(2, 2, 1),
-    num_classes=0, class_names=(), step=1, config={},
-  )  # fmt: skip
-  found = bench.adaptive_ode(model, rounds=1, size=2)
-  assert found['ratio'] == pytest.approx(found['ode_ms'] / found['calls_ms'])
-  for tolerance in (1e-3, 1e-4, 1e-5):
-    ours, theirs = (
-      found[f'{name}_{tolerance:g}'] for name in ('error', 'scipy_error')
-    )
-    assert 0 < ours < 100 * tolerance
-    assert 0 < theirs < 100 * tolerance
-    assert found[f'evaluations_{tolerance:g}'] % 6 == 1
-    assert found[f'scipy_evaluations_{tolerance:g}'] % 6 == 2

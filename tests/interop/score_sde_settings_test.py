@@ -45,3 +45,27 @@ def test_a_section_must_be_one():
   settings = score_sde_settings.Settings({'model': 'ddpm'}, {})
   with pytest.raises(errors.ConfigError, match=r'model is .ddpm.'):
     settings['model.name']
+
+
+@pytest.mark.parametrize(
+  ('config', 'named'),
+  [
+    ({'model': {'nff': 128}}, "no 'model.nff'; did you mean 'model.nf'"),
+    ({'modle': {'nf': 128}}, "no 'modle'; did you mean 'model'"),
+    ({'training': {'sdes': 'vesde'}}, "did you mean 'training.sde'"),
+    ({'data': {'xyz': 1}}, "has no 'data.xyz'$"),
+  ],
+)
+def test_a_misspelt_key_is_named(config, named):
+  with pytest.raises(errors.ConfigError, match=named):
+    score_sde_settings.Settings(config, {})
+
+
+def test_official_keys_that_are_not_used_pass():
+  config = {
+    'seed': 42, 'optim': {'lr': 2e-4, 'warmup': 5000},
+    'sampling': {'snr': 0.16}, 'evaluate': {'begin_ckpt': 1},
+    'training': {'n_jitted_steps': 5, 'snapshot_freq': 50000},
+    'data': {'tfrecords_path': '/x'}, 'model': {'ema_rate': 0.999},
+  }  # fmt: skip
+  assert score_sde_settings.Settings(config, {})['model.ema_rate'] == 0.999

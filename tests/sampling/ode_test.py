@@ -6,8 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import integrate
 
 from difjax import processes, sampling
+from difjax.denoising import prediction
 from difjax.sampling import ode
 from difjax.sampling.samplers import counted
 from tests import analytic
@@ -54,6 +56,27 @@ def test_exact_map_through_a_table():
   tolerances = np.asarray([1e-3, 1e-5])
   errors, _, _ = solutions(processes.LinearBetas(), tolerances)
   assert np.all(errors < 100 * tolerances)
+
+
+def test_fewer_evaluations_than_steps_in_time_need():
+  # Where time spans four decades, SciPy's steps have to shrink all the way.
+  tolerance = 1e-5
+  x = start(EDM, 80.0)
+  end, cost = ode.solve(
+    DATA.denoiser(EDM), EDM, x, 80.0, 0.002, rtol=tolerance, atol=tolerance
+  )
+  field = jax.jit(
+    lambda t, y: prediction.velocity(
+      DATA.denoiser(EDM)(y.reshape(x.shape), t), EDM, t
+    ).ravel()
+  )
+  found = integrate.solve_ivp(
+    field, (80.0, 0.002), np.ravel(x), rtol=tolerance, atol=tolerance
+  )
+  exact = DATA.flow(EDM, x, 80.0, 0.002)
+  allowed = tolerance * (1 + np.abs(exact))  # in a step; it may be out by two
+  assert np.all(np.abs(end - exact) < 2 * allowed)
+  assert cost.max() < found.nfev
 
 
 def test_there_and_back():
