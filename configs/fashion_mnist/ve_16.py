@@ -3,7 +3,8 @@
 Paper      Song et al. 2021 (score SDE), section 3.4
 Published  none at this size
 Parameters 318,161
-Cost       5 k steps of 64 images
+Cost       5 k steps of 64 images; 55 min on 2 CPU cores, shared with other
+           work
 Data       as vp_16.py; sigma_max 12 (24 here, where data are in [-1, 1]) is
            the largest distance between two images
 Command    difjax train --config=configs/fashion_mnist/ve_16.py --workdir=DIR

@@ -3,7 +3,8 @@
 Paper      Song et al. 2021 (score SDE), section 3.4
 Published  none at this size
 Parameters 317,121
-Cost       5 k steps of 64 images
+Cost       5 k steps of 64 images; 37 min on 2 CPU cores, shared with other
+           work
 Data       the test files of https://github.com/zalandoresearch/fashion-mnist
 Command    difjax train --config=configs/fashion_mnist/vp_16.py --workdir=DIR
 """
