@@ -3,7 +3,8 @@
 Paper      Karras et al. 2022 (objective), Song et al. 2021 (network); this
            combination has no published number
 Parameters 1,260,547
-Cost       2 k steps of 64 images
+Cost       2 k steps of 64 images; 47 min on 2 CPU cores, shared with other
+           work
 Data       https://www.cs.toronto.edu/~kriz/cifar.html, the Python archive
 Command    difjax train --config=configs/cifar10/edm_unet_16.py --workdir=DIR
 """
