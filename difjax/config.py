@@ -328,10 +328,16 @@ def _spelled(hint: Any) -> str:
   return hint.__name__ if isinstance(hint, type) else str(hint)
 
 
-def _suggest(word: str, known: tuple[str, ...]) -> str:
+def nearest(word: str, known: Collection[str]) -> str | None:
+  """Returns which of the known words a misspelt one is meant to be, if any."""
   folded = {name.lower(): name for name in known}
   close = difflib.get_close_matches(word.lower(), folded, n=1)
+  return folded[close[0]] if close else None
+
+
+def _suggest(word: str, known: tuple[str, ...]) -> str:
+  close = nearest(word, known)
   if close:
-    return f'; did you mean {folded[close[0]]!r}?'
+    return f'; did you mean {close!r}?'
   shown = [name for name in known if name not in ('parent', 'name', 'self')]
   return f'; there are: {", ".join(shown)}' if shown else ''

@@ -52,13 +52,14 @@ def main(argv: list[str]) -> int:
   if (path is None) == (workdir is None):
     raise errors.ConfigError('bench needs --config=FILE or --workdir=DIR')
   out = None if values.out is None else pathlib.Path(values.out)
+  if out is not None:
+    out.mkdir(parents=True, exist_ok=True)
   found = _of_run(workdir, values, out) if workdir else _of_config(values)
   for name, figures in found.items():
     print(f'{name}: {figures["ratio"]:.3f}')
   text = json.dumps(found)
   print(text)
   if out is not None:
-    out.mkdir(parents=True, exist_ok=True)
     (out / 'bench.json').write_text(text + '\n')
   return 0
 
@@ -72,7 +73,6 @@ def _of_run(
   time = ode_bench.wall_clock(model, values.rounds, values.images)
   work = ode_bench.work(model, values.images)
   if out is not None:
-    out.mkdir(parents=True, exist_ok=True)
     plots.write(out / 'work_precision.png', work.picture())
   return {'ode': time, 'work': work.figures()}
 

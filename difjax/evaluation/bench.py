@@ -72,7 +72,7 @@ def sampling_overhead(
   params = jax.jit(lambda: loop.initial(trainer, probe).params)()
   indices = np.arange(_BLOCK)
   labels = samples.default_labels(indices, source.num_classes)
-  cond = None if labels is None else {'label': jnp.asarray(labels)}
+  cond = samples.condition(labels)
   call = jax.jit(lambda p, x, t: objective.denoiser(p, cond)(x, t))
   x = objective.process.prior(jax.random.key(0), (_BLOCK, *trainer.data.shape))
   t = jnp.asarray(objective.process.t_max)
@@ -89,8 +89,8 @@ def sampling_overhead(
   evaluated()
   whole, single = [], []
   for _ in range(rounds):
-    whole.append(_seconds(lambda: jax.block_until_ready(sampled())))
-    single.append(_seconds(evaluated))
+    whole.append(seconds(lambda: jax.block_until_ready(sampled())))
+    single.append(seconds(evaluated))
   ratio = statistics.median(whole) / statistics.median(single)
   return {
     'sampler_ms': 1e3 * statistics.median(whole),
@@ -126,7 +126,7 @@ class _Stopwatch:
           jax.block_until_ready(metrics)  # as the loop must there
       jax.block_until_ready(held)
 
-    self.bare.append(_seconds(steps))
+    self.bare.append(seconds(steps))
     self._since = time.perf_counter()
 
   def _prepared(self, run: hooks.Run, now: state.TrainState):
@@ -140,7 +140,8 @@ class _Stopwatch:
     return self._step, copy, batch
 
 
-def _seconds(action: Callable[[], object]) -> float:
+def seconds(action: Callable[[], object]) -> float:
+  """Returns how long an action takes."""
   began = time.perf_counter()
   action()
   return time.perf_counter() - began

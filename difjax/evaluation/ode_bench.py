@@ -26,8 +26,6 @@ from __future__ import annotations
 
 import dataclasses
 import statistics
-import time
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -35,7 +33,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from difjax.denoising import prediction
-from difjax.evaluation import plots, samples, trained
+from difjax.evaluation import bench, plots, samples, trained
 from difjax.sampling import ode
 from difjax.typing import Array
 
@@ -120,7 +118,7 @@ def wall_clock(
     lambda: race.calls(count),
     lambda: race.scipy(_TIMED),
   )
-  times = [[_milliseconds(act) for act in actions] for _ in range(rounds)]
+  times = [[1e3 * bench.seconds(a) for a in actions] for _ in range(rounds)]
   whole, calls, scipy = map(statistics.median, zip(*times, strict=True))
   return {
     'ratio': whole / calls, 'speed_up': scipy / whole,
@@ -178,8 +176,8 @@ def at_equal_error(ours: Curve, theirs: Curve) -> tuple[float, float]:
     return float('nan'), float('nan')
   grid = np.linspace(low, high, 201)
   first, second = (np.interp(grid, *curve) for curve in curves)
-  ratios = np.exp(first - second)
-  return float(np.exp(np.mean(first - second))), float(ratios.max())
+  ratio = first - second  # in logarithms
+  return float(np.exp(ratio.mean())), float(np.exp(ratio.max()))
 
 
 def _front(curve: Curve) -> tuple[Array, Array]:
@@ -199,7 +197,7 @@ class _Race:
   def __init__(self, model: trained.Trained, x: Array) -> None:
     process = model.objective.process
     labels = samples.default_labels(np.arange(len(x)), model.num_classes)
-    cond = None if labels is None else {'label': jnp.asarray(labels)}
+    cond = samples.condition(labels)
     denoiser = lambda params: model.objective.denoiser(params, cond)
     ends = process.t_max, process.t_min
     self._ends, self._params, self._x = ends, model.params, x
@@ -250,9 +248,3 @@ def _start(model: trained.Trained, size: int) -> Array:
 
 def _double(leaf: Array) -> Array:
   return jnp.asarray(leaf, jnp.float64)
-
-
-def _milliseconds(action: Callable[[], object]) -> float:
-  began = time.perf_counter()
-  action()
-  return 1e3 * (time.perf_counter() - began)

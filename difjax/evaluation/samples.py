@@ -25,7 +25,7 @@ from difjax.objectives import base
 from difjax.sampling import langevin, samplers
 from difjax.sampling import noise as noises
 from difjax.training import hooks, state
-from difjax.typing import Array, Params, Shape
+from difjax.typing import Array, Cond, Params, Shape
 
 _PRIOR, _SOLVER = 0, 1  # streams of an image's key
 
@@ -60,8 +60,7 @@ def block(
   keys = noises.image_keys(seed, indices)
   draw = lambda key: objective.process.prior(key, shape)
   x = mean + jax.vmap(draw)(noises.fold_in(keys, _PRIOR))
-  cond = None if labels is None else {'label': labels}
-  denoiser = objective.denoiser(params, cond)
+  denoiser = objective.denoiser(params, condition(labels))
   noise = noises.Keys(noises.fold_in(keys, _SOLVER))
   return sampler(denoiser, objective.process, x, noise)
 
@@ -69,6 +68,11 @@ def block(
 def default_labels(indices: Array, num_classes: int) -> Array | None:
   """Returns label i mod K for index i: balanced, whatever the count."""
   return np.asarray(indices) % num_classes if num_classes else None
+
+
+def condition(labels: Array | None) -> Cond:
+  """Returns what a denoiser is told of images with these classes, if any."""
+  return None if labels is None else {'label': jnp.asarray(labels)}
 
 
 def generate(

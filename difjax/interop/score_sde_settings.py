@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import operator
 import types
 from collections.abc import Collection, Mapping
 from typing import Any, Final
 
+from difjax import config as configs
 from difjax import errors
 
 # What the official configs leave to their defaults; the rest must be given.
@@ -176,8 +176,8 @@ def _check_keys(
   """Refuses a key that no official config has, for it would go unread."""
   for key in given:
     if key not in known:
-      close = difflib.get_close_matches(str(key), known, n=1)
-      hint = f'; did you mean {prefix + close[0]!r}?' if close else ''
+      close = configs.nearest(str(key), known)
+      hint = f'; did you mean {prefix + close!r}?' if close else ''
       raise errors.ConfigError(
         f'score SDE: the official config has no {prefix + str(key)!r}{hint}')
 
