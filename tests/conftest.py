@@ -31,6 +31,7 @@ SMOOTH = {
   'subvp': lambda: processes.SubVP(),
   've': lambda: processes.VE(),
   'edm': lambda: processes.EDM(),
+  'brownian': lambda: processes.Brownian(),
   'cosine': lambda: processes.Cosine(),
   'flow': lambda: processes.RectifiedFlow(),
   'shifted': lambda: processes.Shifted(process=processes.Cosine(), factor=2.0),
@@ -51,6 +52,7 @@ TARGETS = {
   'v': denoising.V(),
   'velocity': denoising.Velocity(),
   'preconditioned': denoising.Preconditioned(data_std=0.7),
+  'consistency': denoising.Consistency(),
 }
 
 

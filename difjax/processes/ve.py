@@ -1,10 +1,13 @@
 r"""Variance-exploding processes: alpha = 1, the noise alone grows.
 
   VE:   sigma = sigma_min (sigma_max / sigma_min)^t,   t in (0, 1],       (1)
-  EDM:  sigma = t.                                                        (2)
+  EDM:  sigma = t,                                                        (2)
+  Brownian:  sigma = sqrt(t).                                             (3)
 
+(3) is (1) by another clock, the variance: x is data plus Brownian motion.
 Sources: (1) Song et al. 2021, Score-Based Generative Modeling through SDEs,
-equation 30; (2) Karras et al. 2022, Elucidating the Design Space, table 1.
+equation 30; (2) and (3) Karras et al. 2022, Elucidating the Design Space, table
+1, the columns EDM and VE.
 """
 
 from __future__ import annotations
@@ -97,3 +100,35 @@ class EDM(base.Process):
   def time_of_logsnr(self, logsnr: Array) -> Array:
     """Returns exp(-lambda / 2)."""
     return jnp.exp(-0.5 * base.as_time(logsnr))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Brownian(base.Process):
+  """Variance as time (3); the noise levels are those of VE."""
+
+  t_min: float = 0.02**2
+  t_max: float = 100.0**2
+
+  def alpha(self, t: Array) -> Array:
+    """Returns 1."""
+    return jnp.ones_like(base.as_time(t))
+
+  def sigma(self, t: Array) -> Array:
+    """Returns sqrt(t)."""
+    return jnp.sqrt(base.as_time(t))
+
+  def drift(self, t: Array) -> Array:
+    """Returns 0."""
+    return jnp.zeros_like(base.as_time(t))
+
+  def diffusion2(self, t: Array) -> Array:
+    """Returns 1."""
+    return jnp.ones_like(base.as_time(t))
+
+  def logsnr(self, t: Array) -> Array:
+    """Returns -log(t)."""
+    return -jnp.log(base.as_time(t))
+
+  def time_of_logsnr(self, logsnr: Array) -> Array:
+    """Returns exp(-lambda)."""
+    return jnp.exp(-base.as_time(logsnr))

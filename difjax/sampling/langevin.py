@@ -31,6 +31,7 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from difjax.denoising import prediction
 from difjax.processes import base
@@ -140,7 +141,7 @@ class Idle(solver.Memoryless):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class PredictorCorrector:
+class PredictorCorrector(solver.Memoryless):
   """A corrector at t, then a predictor from t to s.
 
   Attributes:
@@ -148,17 +149,27 @@ class PredictorCorrector:
     corrector: moves x at t, drawing from slots above 0.
   """
 
-  predictor: solver.Solver
-  corrector: solver.Solver
+  predictor: solver.Solver | solver.Planned
+  corrector: solver.Solver | solver.Planned
+
+  def __post_init__(self) -> None:
+    # The corrector moves x off the path that a multistep predictor goes on.
+    solver.require_memoryless(self.predictor, self)
+    solver.require_memoryless(self.corrector, self)
 
   @property
   def evaluations(self) -> int:
     """Those of both."""
     return self.predictor.evaluations + self.corrector.evaluations
 
-  def init(self, x: Array) -> PyTree:
-    """Returns both states."""
-    return self.predictor.init(x), self.corrector.init(x)
+  def plan(
+    self, process: base.Process, times: np.ndarray
+  ) -> PredictorCorrector:
+    """Returns the solver of one grid, times [N]."""
+    return PredictorCorrector(
+      predictor=solver.on_grid(self.predictor, process, times),
+      corrector=solver.on_grid(self.corrector, process, times),
+    )
 
   def step(
     self,
@@ -171,10 +182,8 @@ class PredictorCorrector:
     noise: noises.Noise,
   ) -> tuple[Array, PyTree]:
     """Corrects at t, then predicts s."""
-    first, second = state
-    x, second = self.corrector.step(denoiser, process, second, x, t, s, noise)
-    x, first = self.predictor.step(denoiser, process, first, x, t, s, noise)
-    return x, (first, second)
+    x, _ = self.corrector.step(denoiser, process, state, x, t, s, noise)
+    return self.predictor.step(denoiser, process, state, x, t, s, noise)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -183,15 +192,19 @@ class CorrectedGrid:
 
   Attributes:
     predictor: takes x from each time to the next.
-    corrector: moves x at each time; its steps know nothing of each other.
+    corrector: moves x at each time.
     grid: the times.
     denoise: end with the denoiser's x_0, one evaluation more.
   """
 
-  predictor: solver.Solver
-  corrector: solver.Solver
+  predictor: solver.Solver | solver.Planned
+  corrector: solver.Solver | solver.Planned
   grid: grids.Grid
   denoise: bool = True
+
+  def __post_init__(self) -> None:
+    solver.require_memoryless(self.predictor, self)
+    solver.require_memoryless(self.corrector, self)
 
   def __call__(
     self,
@@ -204,15 +217,14 @@ class CorrectedGrid:
     times = self.grid(process)
     both = PredictorCorrector(
       predictor=self.predictor, corrector=self.corrector
-    )
+    ).plan(process, times)
     x = samplers.sample(
       denoiser, process, both, x, times, noise, denoise=False
     )
     last, data = jnp.asarray(times[-1], x.dtype), jnp.zeros((), x.dtype)
-    x, _ = self.corrector.step(
-      denoiser, process, self.corrector.init(x), x, last, data,
-      noise.at(len(times) - 1),
-    )  # fmt: skip
+    x, _ = both.corrector.step(
+      denoiser, process, (), x, last, data, noise.at(len(times) - 1)
+    )
     if self.denoise:
       x = denoiser(x, last).x0
     total = (

@@ -33,7 +33,7 @@ class Keys:
 
   Attributes:
     keys: [B] typed keys, one an image.
-    step: the solver's step.
+    step: the solver's step, of all images or [B].
   """
 
   keys: Key
@@ -46,11 +46,12 @@ class Keys:
   def normal(self, slot: Array, like: Array) -> Array:
     """Draws N(0, 1) in the shape of `like` [B, ...]."""
 
-    def draw(key: Key) -> Array:
-      key = jax.random.fold_in(jax.random.fold_in(key, self.step), slot)
+    def draw(key: Key, step: Array) -> Array:
+      key = jax.random.fold_in(jax.random.fold_in(key, step), slot)
       return jax.random.normal(key, like.shape[1:], like.dtype)
 
-    return jax.vmap(draw)(self.keys)
+    steps = jnp.broadcast_to(self.step, self.keys.shape)
+    return jax.vmap(draw)(self.keys, steps)
 
 
 @flax.struct.dataclass
@@ -59,7 +60,7 @@ class Recorded:
 
   Attributes:
     draws: [steps, slots, B, ...].
-    step: the solver's step.
+    step: the solver's step, of all images or [B].
   """
 
   draws: Array
@@ -71,7 +72,31 @@ class Recorded:
 
   def normal(self, slot: Array, like: Array) -> Array:
     """Returns draw (step, slot)."""
-    return jnp.asarray(self.draws)[self.step, slot].astype(like.dtype)
+    draws, place = jnp.asarray(self.draws), (self.step, slot)
+    if jnp.ndim(self.step):  # each image is at a step of its own
+      place = (*place, jnp.arange(like.shape[0]))
+    return draws[place].astype(like.dtype)
+
+
+@flax.struct.dataclass
+class Later:
+  """Noise whose slots begin at another one.
+
+  Attributes:
+    noise: the noise.
+    first: its slot that stands for 0 here.
+  """
+
+  noise: Noise
+  first: Array
+
+  def at(self, step: Array) -> Later:
+    """Returns the noise of a step."""
+    return self.replace(noise=self.noise.at(step))
+
+  def normal(self, slot: Array, like: Array) -> Array:
+    """Draws from a slot, counted from the first."""
+    return self.noise.normal(self.first + slot, like)
 
 
 def fold_in(keys: Key, stream: Array) -> Key:

@@ -8,11 +8,13 @@ integrated by the embedded 5(4) pair of Dormand & Prince, as in Song et al.
   dx / dlambda = (dx / dt) / (dlambda / dt),                              (2)
 
 the same solution: it changes over about as much of lambda at any noise level,
-whereas steps in t would have to shrink with t, which costs rejected ones. Time,
-step and error are those of each image by itself, so an image does not depend on
-the batch that it is in; the network sees the whole batch at once, and is called
-until the slowest image is done. `integrate` is the same for any field over
-images, such as (1) with its divergence beside it.
+whereas steps in t would have to shrink with t, which costs rejected ones. Only
+where an end has no noise, or nothing else, and lambda there is infinite, as of
+flow matching on all of [0, 1], are the steps taken in t. Time, step and error
+are those of each image by itself, so an image does not depend on the batch that
+it is in; the network sees the whole batch at once, and is called until the
+slowest image is done. `integrate` is the same for any field over images, such
+as (1) with its divergence beside it.
 """
 
 from __future__ import annotations
@@ -127,7 +129,7 @@ def integrate(
 
   Args:
     field: what is integrated.
-    process: whose lambda paces the steps (2).
+    process: whose lambda paces the steps (2), where finite at both ends.
     y: arrays [B, ...] of one dtype at time t.
     t: start, in the process's times.
     s: end, likewise.
@@ -141,8 +143,8 @@ def integrate(
     start, and six for each step.
   """
   dtype = jax.tree.leaves(y)[0].dtype
-  start, end = process.logsnr(jnp.asarray([t, s], dtype))
-  slope, consts = _field_of_one(_paced(field, process), y, given)
+  start, end, in_clock = _clocked(field, process, jnp.asarray([t, s], dtype))
+  slope, consts = _field_of_one(in_clock, y, given)
 
   def one(y: PyTree, given: PyTree) -> tuple[PyTree, Array]:
     args = consts, given
@@ -169,16 +171,22 @@ def integrate(
   return jax.vmap(one)(y, given)
 
 
-def _paced(field: Field, process: base.Process) -> Field:
-  """Returns a field over time as one over lambda (2)."""
+def _clocked(
+  field: Field, process: base.Process, ends: Array
+) -> tuple[Array, Array, Field]:
+  """Returns both ends, times [2], and a field over time, by what paces it."""
+  logsnr = process.logsnr(ends)
+  paced = jnp.all(jnp.isfinite(logsnr))  # by lambda (2), and else by time
 
-  def slope(y: PyTree, logsnr: Array, given: PyTree) -> PyTree:
-    t = process.time_of_logsnr(logsnr)
-    pace = base.derivative(process.time_of_logsnr, logsnr)
+  def slope(y: PyTree, clock: Array, given: PyTree) -> PyTree:
+    t = jnp.where(paced, process.time_of_logsnr(clock), clock)
+    pace = base.derivative(process.time_of_logsnr, clock)
+    pace = jnp.where(paced, pace, 1)
     in_time = field(y, t, given)
     return jax.tree.map(lambda v: base.expand(pace, v) * v, in_time)
 
-  return slope
+  start, end = jnp.where(paced, logsnr, ends)
+  return start, end, slope
 
 
 def _norm(errors: PyTree) -> Array:

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import dataclasses
 
-import flax.struct
 import jax
 import jax.numpy as jnp
 
@@ -28,7 +27,7 @@ _SLOTS = 2**16  # a visit's share of slots; no solver draws so often in a step
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Resampled:
+class Resampled(solvers.Around):
   """A solver whose every step is taken several times (1).
 
   Attributes:
@@ -36,10 +35,10 @@ class Resampled:
     visits: how often each step is taken; 1 changes nothing.
   """
 
-  solver: solvers.Solver
   visits: int = 10
 
   def __post_init__(self) -> None:
+    super().__post_init__()
     if self.visits < 1:
       raise ValueError(f'visits must be at least 1, not {self.visits}')
 
@@ -47,10 +46,6 @@ class Resampled:
   def evaluations(self) -> int:
     """Those of the solver, a visit."""
     return self.visits * self.solver.evaluations
-
-  def init(self, x: Array) -> PyTree:
-    """Returns the solver's state."""
-    return self.solver.init(x)
 
   def step(
     self,
@@ -67,7 +62,7 @@ class Resampled:
 
     def once(i: Array, x: Array) -> tuple[Array, PyTree]:
       return self.solver.step(
-        denoiser, process, state, x, t, s, _Later(noise, 1 + i * _SLOTS)
+        denoiser, process, state, x, t, s, noises.Later(noise, 1 + i * _SLOTS)
       )
 
     def visit(i: Array, x: Array) -> Array:
@@ -76,19 +71,3 @@ class Resampled:
 
     last = self.visits - 1
     return once(last, jax.lax.fori_loop(0, last, visit, x))
-
-
-@flax.struct.dataclass
-class _Later:
-  """Noise whose slots begin at another one."""
-
-  noise: noises.Noise
-  first: Array
-
-  def at(self, step: Array) -> _Later:
-    """Returns the noise of a step."""
-    return self.replace(noise=self.noise.at(step))
-
-  def normal(self, slot: Array, like: Array) -> Array:
-    """Draws from a slot, counted from the first."""
-    return self.noise.normal(self.first + slot, like)

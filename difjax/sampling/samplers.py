@@ -21,7 +21,7 @@ from difjax.typing import Array, PyTree
 def sample(
   denoiser: prediction.Denoiser,
   process: base.Process,
-  solver: solvers.Solver,
+  solver: solvers.Solver | solvers.Planned,
   x: Array,
   grid: np.ndarray,
   noise: noises.Noise,
@@ -49,7 +49,7 @@ def sample(
 def trajectory(
   denoiser: prediction.Denoiser,
   process: base.Process,
-  solver: solvers.Solver,
+  solver: solvers.Solver | solvers.Planned,
   x: Array,
   grid: np.ndarray,
   noise: noises.Noise,
@@ -62,7 +62,7 @@ def trajectory(
 def _scan(
   denoiser: prediction.Denoiser,
   process: base.Process,
-  solver: solvers.Solver,
+  solver: solvers.Solver | solvers.Planned,
   x: Array,
   grid: np.ndarray,
   noise: noises.Noise,
@@ -77,6 +77,9 @@ def _scan(
     x, state = solver.step(denoiser, process, state, x, t, s, noise.at(i))
     return (x, state), (x if keep else None)
 
+  if len(grid) == 1:
+    return x, x[None][:0]
+  solver = solvers.on_grid(solver, process, grid)
   times = jnp.asarray(grid, x.dtype)
   steps = (jnp.arange(len(grid) - 1), times[:-1], times[1:])
   (x, _), later = jax.lax.scan(step, (x, solver.init(x)), steps)
@@ -104,11 +107,17 @@ class FixedGrid:
     solver: the rule of a step.
     grid: the times.
     denoise: end with the denoiser's x_0, which is the grid's last step.
+    last: the rule of a last step to the data at t = 0, in place of that.
   """
 
-  solver: solvers.Solver
+  solver: solvers.Solver | solvers.Planned
   grid: grids.Grid
   denoise: bool = True
+  last: solvers.Solver | solvers.Planned | None = None
+
+  def __post_init__(self) -> None:
+    if self.last is not None:
+      solvers.require_memoryless(self.last, self)
 
   def __call__(
     self,
@@ -119,11 +128,20 @@ class FixedGrid:
   ) -> tuple[Array, Array]:
     """Returns samples [B, ...] and the evaluations [B] each one took."""
     times = self.grid(process)
-    total = (len(times) - 1) * self.solver.evaluations + int(self.denoise)
-    out = sample(
-      denoiser, process, self.solver, x, times, noise, denoise=self.denoise
-    )
-    return out, jnp.full(x.shape[:1], total)
+    total = (len(times) - 1) * self.solver.evaluations
+    if self.last is None:
+      out = sample(
+        denoiser, process, self.solver, x, times, noise, denoise=self.denoise
+      )
+      return out, jnp.full(x.shape[:1], total + int(self.denoise))
+    x = sample(denoiser, process, self.solver, x, times, noise, denoise=False)
+    last = solvers.on_grid(self.last, process, times)
+    start, data = jnp.asarray(times[-1], x.dtype), jnp.zeros((), x.dtype)
+    x, _ = last.step(
+      denoiser, process, last.init(x), x, start, data,
+      noise.at(len(times) - 1),
+    )  # fmt: skip
+    return x, jnp.full(x.shape[:1], total + last.evaluations)
 
 
 def counted(

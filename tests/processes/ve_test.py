@@ -30,6 +30,16 @@ def test_edm_time_is_noise():
   np.testing.assert_array_equal(edm.drift(T), 0 * T)
 
 
+def test_brownian_time_is_the_variance():
+  # x_t = x_0 + w_t: the steps of a Wiener process have variance t - s.
+  brownian = processes.Brownian()
+  np.testing.assert_allclose(brownian.sigma(T) ** 2, T, rtol=1e-13)
+  np.testing.assert_array_equal(brownian.diffusion2(T), np.ones_like(T))
+  a, b2 = brownian.transition(3.0, 1.0)
+  assert (float(a), float(b2)) == pytest.approx((1, 2))
+  assert brownian.prior_std() == 100
+
+
 def test_priors():
   assert processes.EDM().prior_std() == 80
   assert processes.VE(sigma_max=50).prior_std() == pytest.approx(50, rel=1e-12)

@@ -15,9 +15,11 @@ import numpy as np
 from difjax import denoising, sampling
 from difjax.sampling import solver
 from tests import analytic
+from tests.sampling import selected
 
 DATA = analytic.Gaussian()
 SLOTS = 2  # of noise in a step
+LENGTH = 2048  # steps at once
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,28 +42,45 @@ class Relaxation(solver.Memoryless):
 def maps(process, rules, times, following):
   """Returns A [N], B [N, SLOTS], c [N] of the steps between times [N].
 
-  For every one of `rules`, a dict of solvers: they are compiled together.
+  For every one of `rules`, a dict of solvers.
   """
   x = jnp.zeros((2 + SLOTS, 1)).at[1].set(1.0)
   z = np.zeros((1, SLOTS, 2 + SLOTS, 1))
   z[0, range(SLOTS), range(2, 2 + SLOTS)] = 1.0
   denoiser, noise = DATA.denoiser(process), sampling.Recorded(z)
 
-  @jax.jit
-  @jax.vmap
   def step(t, s):
     return {
       name: rule.step(denoiser, process, rule.init(x), x, t, s, noise)[0]
       for name, rule in rules.items()
     }
 
-  return {name: read(out) for name, out in step(times, following).items()}
+  # Not compiled: thousands of steps at once are few operations, which are
+  # themselves compiled for each length.
+  pad = lambda values: np.pad(values, (0, LENGTH - len(values)), 'edge')
+  out = jax.vmap(step)(pad(times), pad(following))
+  return {
+    name: read(np.asarray(x)[: len(times), :, 0]) for name, x in out.items()
+  }
 
 
 def read(out):
-  out = np.asarray(out)[..., 0]
   zero = out[:, 0]
   return out[:, 1] - zero, out[:, 2:] - zero[:, None], zero
+
+
+def every_distance(rules, grids):
+  """Returns the W2 distances [processes, grids] on all smooth processes.
+
+  Args:
+    rules: solvers, by name.
+    grids: those of each process.
+  """
+  found = [
+    distances(process, rules, its)
+    for process, its in zip(selected.EVERY, grids, strict=True)
+  ]
+  return {name: np.asarray([each[name] for each in found]) for name in rules}
 
 
 def distances(process, rules, grids):

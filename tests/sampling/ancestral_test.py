@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from difjax.processes import discrete
 
 pytestmark = pytest.mark.usefixtures('x64')
 BETAS = np.linspace(1e-4, 0.02, 1000)
+DDPM = sampling.DDIM(eta=1.0)
 X, X0, Z = np.random.default_rng(0).normal(size=(3, 2, 3))
 
 
@@ -187,3 +189,81 @@ def test_a_learned_spread_goes_before_the_fixed_one():
   )
   np.testing.assert_array_equal(step(0.0, 0.3), step(1.0, 0.3))
   np.testing.assert_allclose(step(0.3, None), step(1.0, 0.3), rtol=1e-12)
+
+
+@pytest.mark.parametrize('eta', [0.3, 1.0])
+def test_ancestral_levels_are_those_of_k_diffusion(eta):
+  # Up: min(b, eta sqrt(b^2 (a^2 - b^2) / a^2)), down: sqrt(b^2 - up^2).
+  edm, a, b = processes.EDM(), 3.0, 1.2
+  up = min(b, eta * np.sqrt(b**2 * (a**2 - b**2) / a**2))
+  down = np.sqrt(b**2 - up**2)
+  rule = sampling.Ancestral(solver=sampling.Euler(), eta=eta, noise_scale=1.1)
+  assert float(rule.down(edm, a, b)) == pytest.approx(down, rel=1e-12)
+  slope = (X - X0) / a
+  np.testing.assert_allclose(
+    one_step(edm, rule, a, b, Z), X + (down - a) * slope + 1.1 * up * Z,
+    rtol=1e-12,
+  )  # fmt: skip
+
+
+def law(process, solver):
+  """Returns where one step takes X, and what it makes of a draw."""
+  t, s = interior(process)
+  still = one_step(process, solver, t, s, 0 * Z)
+  return still, one_step(process, solver, t, s, Z) - still
+
+
+def test_around_ddim_it_is_the_posterior(smooth):
+  # d is below s, and may be below t_min: there alpha and sigma go on.
+  ours = law(smooth, sampling.Ancestral(solver=sampling.DDIM()))
+  for mine, theirs in zip(ours, law(smooth, DDPM), strict=True):
+    np.testing.assert_allclose(mine, theirs, rtol=1e-8, atol=1e-10)
+
+
+def test_without_noise_it_is_its_solver(process):
+  plain = law(process, sampling.DDIM())
+  rule = sampling.Ancestral(solver=sampling.DDIM(), eta=0.0)
+  np.testing.assert_array_equal(law(process, rule), plain)
+
+
+def test_a_long_step_in_float32_goes_where_it_should():
+  with jax.enable_x64(False):
+    rule = sampling.Ancestral(solver=sampling.Euler())
+    down = rule.down(processes.EDM(), jnp.float32(80), jnp.float32(0.002))
+  assert float(down) == pytest.approx(0.002**2 / 80, rel=1e-5)
+
+
+def test_no_step_goes_below_the_floor():
+  edm = processes.EDM()
+  rule = sampling.Ancestral(solver=sampling.Euler(), floor=1.0)
+  assert float(rule.down(edm, 3.0, 1.2)) == pytest.approx(1.0)
+  assert float(rule.down(edm, 1.5, 0.8)) == pytest.approx(0.8)  # nor lifts s
+
+
+def test_dpm_sde_is_ancestral_where_x0_stays(smooth):
+  # With the same x_0 at every point its step is (1) with eta 1, of one draw.
+  t, s = interior(smooth)
+  z = np.stack([0 * Z, Z])  # slots: the look, and the step
+  denoise = lambda x, t: pair_of(smooth, x, X0, t)
+  end, _ = sampling.DPMPPSDE(one_path=False).step(
+    denoise, smooth, (), jnp.asarray(X), jnp.asarray(t), jnp.asarray(s),
+    sampling.Recorded(z[None]),
+  )  # fmt: skip
+  exact = one_step(smooth, DDPM, t, s, Z)
+  np.testing.assert_allclose(end, exact, rtol=1e-8, atol=1e-10)
+
+
+def test_draws_of_one_path():
+  # With r = 1/2 of log(4): sigma 4, 2, 1, and x_0 = 0. By ancestral steps from
+  # 2 to 1 x is divided by 4, so the draws of the two halves make up the whole:
+  # of variance 1 - 1/16, the first half 4 (1 - 1/4) / 16.
+  edm, zero = processes.EDM(), np.zeros((1, 1))
+  denoise = lambda x, t: denoising.Prediction(0 * x, x / t)
+  draw = lambda z: float(
+    sampling.DPMPPSDE().step(
+      denoise, edm, (), jnp.asarray(zero), 4.0, 1.0,
+      sampling.Recorded(np.asarray(z).reshape(1, 2, 1, 1)),
+    )[0][0, 0]
+  )  # fmt: skip
+  assert draw([1, 0]) == pytest.approx(np.sqrt(3 / 16))
+  assert draw([0, 1]) == pytest.approx(np.sqrt(15 / 16 - 3 / 16))

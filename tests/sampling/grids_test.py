@@ -5,6 +5,7 @@ from __future__ import annotations
 import jax
 import numpy as np
 import pytest
+import scipy.stats
 
 from difjax import processes, sampling
 
@@ -13,6 +14,8 @@ GRIDS = {
   'quadratic': sampling.Quadratic(steps=18),
   'logsnr': sampling.LogSNR(steps=18),
   'karras': sampling.Karras(steps=18),
+  'beta': sampling.Beta(steps=18),
+  'polyexponential': sampling.Polyexponential(steps=18, rho=2.0),
 }
 
 
@@ -89,16 +92,61 @@ def test_table_is_itself():
   assert times.dtype == np.float64
 
 
-def test_all_levels_are_ddpm():
-  process = processes.LinearBetas()
-  times = sampling.Levels(steps=1000)(process)
-  np.testing.assert_allclose(times, np.arange(1000, 0, -1) / 1000, rtol=1e-15)
+def test_polyexponential_is_a_power_in_log_sigma():
+  grid = sampling.Polyexponential(
+    steps=5, rho=2.0, sigma_min=0.01, sigma_max=10.0
+  )
+  share = np.asarray([1, 9 / 16, 1 / 4, 1 / 16, 0])
+  exact = 10.0 ** (3 * share - 2)
+  np.testing.assert_allclose(grid(processes.EDM()), exact, rtol=1e-9)
+  plain = sampling.Polyexponential(steps=5)(processes.EDM())
+  np.testing.assert_allclose(
+    plain, sampling.LogSNR(steps=5)(processes.EDM()), rtol=1e-9
+  )
 
 
-def test_some_levels_are_levels():
-  process = processes.LinearBetas(levels=10)
-  times = sampling.Levels(steps=4)(process)
-  np.testing.assert_allclose(times, [1.0, 0.7, 0.4, 0.1], rtol=1e-15)
+def test_beta_is_the_quantiles():
+  # scipy states the same law; Lee et al. 2024 take a = b = 0.6.
+  grid, vp = sampling.Beta(steps=6), processes.VP(t_min=0.1)
+  share = scipy.stats.beta(0.6, 0.6).ppf(np.linspace(1, 0, 6))
+  np.testing.assert_allclose(grid(vp), 0.1 + 0.9 * share, rtol=1e-9)
+  # Beta(1, 1) is the uniform law, Beta(1/2, 1) that of a square.
+  np.testing.assert_allclose(
+    sampling.Beta(steps=6, a=1.0, b=1.0)(vp),
+    sampling.Uniform(steps=6)(vp), rtol=1e-12,
+  )  # fmt: skip
+  squares = 0.1 + 0.9 * np.linspace(1, 0, 6) ** 2
+  np.testing.assert_allclose(
+    sampling.Beta(steps=6, a=0.5, b=1.0)(vp), squares, rtol=1e-9
+  )
+
+
+def test_time_shift_is_that_of_stable_diffusion_3():
+  # Esser et al. 2024, equation 23, by hand for k = 3.
+  flow = processes.RectifiedFlow(t_min=0.1, t_max=1.0)
+  grid = sampling.TimeShift(grid=sampling.Uniform(steps=4), factor=3.0)
+  exact = [1.0, 2.1 / 2.4, 1.2 / 1.8, 0.3 / 1.2]
+  np.testing.assert_allclose(grid(flow), exact, rtol=1e-12)
+
+
+def test_a_matched_grid_has_the_other_noise(smooth):
+  # EDM's "vp" discretisation: sigma = sqrt(exp(19.9 t^2 / 2 + 0.1 t) - 1).
+  other = processes.VP(t_min=1e-3)
+  grid = sampling.Matched(process=other, grid=sampling.Uniform(steps=9))
+  t = np.linspace(1, 1e-3, 9)[1:-1]
+  exact = np.sqrt(np.expm1(19.9 / 2 * t**2 + 0.1 * t))
+  inside = grid(smooth)[1:-1]
+  with jax.enable_x64(True):
+    ratio = np.exp(-0.5 * np.asarray(smooth.logsnr(inside)))
+  np.testing.assert_allclose(ratio, exact, rtol=1e-8)
+
+
+def test_picked_times():
+  grid = sampling.Picked(grid=sampling.Karras(steps=40), indices=(0, 22, 39))
+  edm = processes.EDM()
+  np.testing.assert_array_equal(
+    grid(edm), sampling.Karras(steps=40)(edm)[[0, 22, 39]]
+  )
 
 
 def test_one_step_starts_at_the_noise_end():

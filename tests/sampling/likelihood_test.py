@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +13,7 @@ from difjax import processes
 from difjax.sampling import likelihood, noise
 from difjax.sampling.samplers import counted
 from tests import analytic
+from tests.sampling import selected
 
 pytestmark = pytest.mark.usefixtures('x64')
 MIXTURE = analytic.Mixture()
@@ -73,20 +76,37 @@ class Rotated:
 
 
 EXACT = likelihood.Exact()
+rotated = functools.cache(Rotated)
+
+
+def selection(number, ends):
+  return selected.Selected(number=number, t_min=ends[0], t_max=ends[1])
+
+
+@functools.partial(jax.jit, static_argnames=('data', 'trace'))
+def evaluate_selected(number, ends, x, keys, tol, *, data, trace):
+  """Evaluates log p on any smooth process: compiled once."""
+  process = selection(number, ends)
+  return likelihood.log_likelihood(
+    data.denoiser(process), process, x, keys, trace=trace, rtol=tol, atol=tol
+  )
+
+
+def place(process):
+  """Returns the number of a process, and its ends."""
+  return selected.EVERY.index(process), (process.t_min, process.t_max)
 
 
 def evaluate(data, process, x, trace=EXACT, tol=1e-7):
   keys = noise.image_keys(0, np.arange(len(x)))
-  return jax.jit(
-    lambda x, keys: likelihood.log_likelihood(
-      data.denoiser(process), process, x, keys, trace=trace, rtol=tol, atol=tol
-    )
-  )(x, keys)
+  return evaluate_selected(
+    *place(process), x, keys, tol, data=data, trace=trace
+  )
 
 
 @pytest.mark.parametrize('name', PROCESSES)
 def test_a_rotated_gaussian_has_the_density_of_its_flow(name, record_property):
-  process, data = PROCESSES[name], Rotated()
+  process, data = PROCESSES[name], rotated(4)
   x = data.draw(6)
   found = evaluate(data, process, x)
   latent, exact = data.flow_logp(process, x)
@@ -121,7 +141,7 @@ def test_a_mixture_has_the_density_of_its_flow(name, record_property):
 )
 def test_probes_are_unbiased(trace):
   """1,000 probes of one image, under a covariance that has no axis in x."""
-  data = Rotated(3)
+  data = rotated(3)
   x = jnp.broadcast_to(data.draw(1), (1000, 3))
   _, exact = data.flow_logp(VP, x[:1])
   found = np.asarray(evaluate(data, VP, x, trace, tol=1e-5).logp)
@@ -132,8 +152,8 @@ def test_probes_are_unbiased(trace):
 
 def test_several_probes_are_averaged():
   """Variance falls as 1 / K, and by no more than chance differs from it."""
-  data = Rotated(3)
-  x = jnp.broadcast_to(data.draw(1), (300, 3))
+  data = rotated(3)
+  x = jnp.broadcast_to(data.draw(1), (1000, 3))
   variances = [
     np.var(evaluate(data, VP, x, likelihood.Gaussian(count=k), tol=1e-3).logp)
     for k in (1, 9)
@@ -193,19 +213,21 @@ def test_an_image_does_not_depend_on_its_batch():
   assert len(set(whole.evaluations.tolist())) > 1  # steps of their own
 
 
+@jax.jit
+def there_and_back(number, ends, x):
+  """Returns the codes of x and their data, on any smooth process."""
+  process = selection(number, ends)
+  denoiser = MIXTURE.denoiser(process)
+  code, _ = likelihood.encode(denoiser, process, x, rtol=1e-5, atol=1e-5)
+  back, _ = likelihood.decode(denoiser, process, code, rtol=1e-5, atol=1e-5)
+  return code, back
+
+
 @pytest.mark.parametrize('name', PROCESSES)
 def test_codes_return_their_data(name):
   process = PROCESSES[name]
-  denoiser = MIXTURE.denoiser(process)
   x = jnp.asarray([[0.8, 0.1], [-0.5, 0.6], [0.1, -0.9]])
-
-  @jax.jit
-  def both(x):
-    code, _ = likelihood.encode(denoiser, process, x, rtol=1e-5, atol=1e-5)
-    back = likelihood.decode(denoiser, process, code, rtol=1e-5, atol=1e-5)
-    return code, back[0]
-
-  code, back = both(x)
+  code, back = there_and_back(*place(process), x)
   exact = MIXTURE.flow(process, x, process.t_min, process.t_max)
   bound = 1e-3 * max(process.prior_std(), 1)
   np.testing.assert_allclose(code, exact, rtol=0, atol=bound)

@@ -13,6 +13,7 @@ from difjax.denoising import prediction
 from difjax.sampling import ode
 from difjax.sampling.samplers import counted
 from tests import analytic
+from tests.sampling import selected
 
 pytestmark = pytest.mark.usefixtures('x64')
 DATA = analytic.Gaussian()
@@ -25,17 +26,28 @@ def start(process, t, n=4):
   return z * jnp.hypot(process.alpha(t), process.sigma(t))
 
 
-def solutions(process, tolerances):
+@jax.jit
+def solve_selected(number, x, t, s, tolerance):
+  """Carries x from t to s on any smooth process: compiled once."""
+  process = selected.Selected(number=number)
+  return ode.solve(
+    DATA.denoiser(process), process, x, t, s, rtol=tolerance, atol=tolerance
+  )
+
+
+def solve(process, x, t, s, tolerance):
+  number = selected.EVERY.index(process)
+  return solve_selected(number, x, *map(float, (t, s)), tolerance)
+
+
+def solutions(process, tolerances, solve=solve):
   """Returns errors [T], evaluations [T, B] and the size of x."""
   t, s = process.time_of_logsnr(np.asarray([-5.0, 6.0]))
   x = start(process, t)
   exact = np.asarray(DATA.flow(process, x, t, s))
-  solve = jax.jit(
-    lambda tol: ode.solve(
-      DATA.denoiser(process), process, x, t, s, rtol=tol, atol=tol
-    )
+  ends, costs = zip(
+    *(solve(process, x, t, s, float(tol)) for tol in tolerances), strict=True
   )
-  ends, costs = zip(*map(solve, tolerances), strict=True)
   errors = [np.abs(np.asarray(end) - exact).max() for end in ends]
   return np.asarray(errors), np.asarray(costs), np.abs(x).max()
 
@@ -53,8 +65,13 @@ def test_exact_map(smooth):
 def test_exact_map_through_a_table():
   # The field jumps at the levels, where the estimate of a step's error sees
   # only a part of it: two digits are lost, on top of those of a smooth field.
-  tolerances = np.asarray([1e-3, 1e-5])
-  errors, _, _ = solutions(processes.LinearBetas(), tolerances)
+  tolerances, table = np.asarray([1e-3, 1e-5]), processes.LinearBetas()
+  of_table = jax.jit(
+    lambda x, t, s, tol: ode.solve(
+      DATA.denoiser(table), table, x, t, s, rtol=tol, atol=tol
+    )
+  )
+  errors, _, _ = solutions(table, tolerances, lambda _, *args: of_table(*args))
   assert np.all(errors < 100 * tolerances)
 
 
@@ -62,9 +79,7 @@ def test_fewer_evaluations_than_steps_in_time_need():
   # Where time spans four decades, SciPy's steps have to shrink all the way.
   tolerance = 1e-5
   x = start(EDM, 80.0)
-  end, cost = ode.solve(
-    DATA.denoiser(EDM), EDM, x, 80.0, 0.002, rtol=tolerance, atol=tolerance
-  )
+  end, cost = solve(EDM, x, 80.0, 0.002, tolerance)
   field = jax.jit(
     lambda t, y: prediction.velocity(
       DATA.denoiser(EDM)(y.reshape(x.shape), t), EDM, t
@@ -82,16 +97,21 @@ def test_fewer_evaluations_than_steps_in_time_need():
 def test_there_and_back():
   # The same ODE encodes and decodes: to the sum of both tolerances.
   x = start(VP, 1e-3)
-  carry = jax.jit(
-    lambda x, t, s: ode.solve(
-      DATA.denoiser(VP), VP, x, t, s, rtol=1e-8, atol=1e-8
-    )[0]
-  )
-  there = carry(x, 1e-3, 1.0)
+  there, _ = solve(VP, x, 1e-3, 1.0, 1e-8)
   np.testing.assert_allclose(
     there, DATA.flow(VP, x, 1e-3, 1.0), rtol=1e-6, atol=1e-6
   )
-  np.testing.assert_allclose(carry(there, 1.0, 1e-3), x, rtol=1e-6, atol=1e-6)
+  back, _ = solve(VP, there, 1.0, 1e-3, 1e-8)
+  np.testing.assert_allclose(back, x, rtol=1e-6, atol=1e-6)
+
+
+def test_from_nothing_but_noise_to_the_data():
+  # Flow matching on all of [0, 1]: the log-SNR is infinite at both ends.
+  flow = processes.RectifiedFlow()
+  x = start(flow, 1.0)
+  end, _ = solve(flow, x, 1.0, 0.0, 1e-8)
+  exact = DATA.flow(flow, x, 1.0, 0.0)
+  np.testing.assert_allclose(end, exact, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize('denoise', [True, False])

@@ -20,6 +20,18 @@ CORRECTED = sampling.PredictorCorrector(
 COSTS = {  # evaluations in a step, from the papers' algorithms
   'euler': (sampling.Euler(), 1),
   'heun': (sampling.Heun(), 2),
+  'midpoint': (sampling.Midpoint(), 2),
+  'dpm_1': (sampling.DPMSolver1(), 1),
+  'dpm_2': (sampling.DPMSolver2(), 2),
+  'dpm_3': (sampling.DPMSolver3(data=True), 3),
+  'ancestral': (sampling.Ancestral(solver=sampling.Heun()), 2),
+  'dpm_sde': (sampling.DPMPPSDE(), 2),
+  'churned': (sampling.Churned(solver=sampling.Heun(), churn=9.0), 2),
+  'in_sigma': (sampling.InSigma(solver=sampling.Heun()), 2),
+  'sde_euler': (sampling.SDEEuler(), 1),
+  'sde_heun': (sampling.SDEHeun(), 2),
+  'consistency': (sampling.ConsistencyMultistep(), 1),
+  'denoise': (sampling.Denoise(), 1),
   'ddim': (sampling.DDIM(eta=0.5), 1),
   'euler_maruyama': (sampling.EulerMaruyama(), 1),
   'reverse_diffusion': (sampling.ReverseDiffusion(), 1),
@@ -124,8 +136,11 @@ def test_float32_stays_float32():
   with jax.enable_x64(False):
     x = jnp.ones((2, 2), jnp.float32)
     for solver, _ in COSTS.values():
-      out = sampling.sample(
-        analytic.Gaussian().denoiser(EDM), EDM, solver, x,
-        np.asarray([2.0, 1.0]), keys(2),
+      out = jax.eval_shape(
+        lambda x, solver=solver: sampling.sample(
+          analytic.Gaussian().denoiser(EDM), EDM, solver, x,
+          np.asarray([2.0, 1.0]), keys(2),
+        ),
+        x,
       )  # fmt: skip
       assert out.dtype == jnp.float32
