@@ -22,11 +22,30 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from difjax.networks import attention, embeddings, layers
-from difjax.typing import Array, Cond
+from difjax.typing import Array, Cond, Shape
 
 _xavier = nn.initializers.xavier_uniform()
 _zeros = nn.initializers.zeros_init()
 _narrow = nn.initializers.normal(0.02)
+
+
+def grid_of(shape: Shape, patch: tuple[int, ...]) -> tuple[int, ...]:
+  """Returns the patches along each axis of an input [B, S_1, ..., S_r, C].
+
+  Raises:
+    ValueError: when the grid has another rank than the patch or is not
+      divisible by it.
+  """
+  sizes = shape[1:-1]
+  if len(sizes) != len(patch):
+    raise ValueError(
+      f'a patch of {len(patch)} axes cannot cut an input of shape {shape}; '
+      'give `patch` one size for each axis between batch and channels')
+  if any(s % p for s, p in zip(sizes, patch, strict=True)):
+    raise ValueError(
+      f'size {sizes} is not divisible by patch {patch}; resize or pad the '
+      'data, or choose a patch that divides it')
+  return tuple(s // p for s, p in zip(sizes, patch, strict=True))
 
 
 def patchify(x: Array, patch: tuple[int, ...]) -> Array:
@@ -71,7 +90,7 @@ class Block(nn.Module):
   mlp_ratio: float = 4.0
   dropout: float = 0.0
   implementation: attention.Implementation = None
-  dtype: jax.typing.DTypeLike = jnp.float32
+  dtype: jax.typing.DTypeLike | None = None
 
   @nn.compact
   def __call__(self, x: Array, c: Array, train: bool) -> tuple[Array, None]:
@@ -86,7 +105,7 @@ class Block(nn.Module):
       self.heads, implementation=self.implementation, dtype=self.dtype,
       name='attention')(_modulate(x, s1, m1))
     x = x + g1[:, None] * drop(h)
-    h = dense(int(width * self.mlp_ratio), _xavier, 'mlp_hidden')(
+    h = dense(round(width * self.mlp_ratio), _xavier, 'mlp_hidden')(
       _modulate(x, s2, m2))
     h = dense(width, _xavier, 'mlp_out')(drop(nn.gelu(h, approximate=True)))
     x = x + g2[:, None] * drop(h)
@@ -102,14 +121,18 @@ class DiT(nn.Module):
     depth: number of blocks.
     heads: attention heads; they divide the width.
     mlp_ratio: hidden width of the MLP over the width.
-    out_channels: channels of the output; None for those of the input.
+    out_channels: channels of the output; None for those of the input, twice
+      them for a learned variance.
+    spare_channels: channels of the head after those, which are left out: SiT
+      keeps the head of DiT, and half of what it gives.
     num_classes: labels that the table knows; 0 for a network without labels.
+    null_label: the table has a row for no label; else that is no term in c.
     dropout: rate on the attention's output and in the MLP.
     remat: recompute blocks in the backward pass.
     remat_policy: what to save all the same (`jax.checkpoint_policies`).
     unroll: blocks per iteration of the scan.
     implementation: of the attention: None, 'xla' or 'cudnn'.
-    dtype: compute dtype.
+    dtype: compute dtype; None for that of x and the parameters.
   """
 
   patch: tuple[int, ...] = (2, 2)
@@ -118,19 +141,23 @@ class DiT(nn.Module):
   heads: int = 6
   mlp_ratio: float = 4.0
   out_channels: int | None = None
+  spare_channels: int = 0
   num_classes: int = 0
+  null_label: bool = True
   dropout: float = 0.0
   remat: bool = False
   remat_policy: Callable[..., bool] | None = None
   unroll: int = 1
   implementation: attention.Implementation = None
-  dtype: jax.typing.DTypeLike = jnp.float32
+  dtype: jax.typing.DTypeLike | None = None
 
   @nn.compact
   def __call__(
     self, x: Array, noise: Array, cond: Cond = None, *, train: bool = False
   ) -> Array:
-    """Maps x [B, ..., C] at noise [B] to [B, ..., out_channels] in float32.
+    """Maps x [B, ..., C] at noise [B] to [B, ..., out_channels].
+
+    The output has at least float32, whatever the compute dtype.
 
     Args:
       x: the scaled input, one axis a patch size between batch and channels.
@@ -142,40 +169,28 @@ class DiT(nn.Module):
       ValueError: when the grid has another rank than `patch` or is not
         divisible by it.
     """
-    grid = self._grid(x.shape)
-    c = self._condition(noise, cond)
+    grid = grid_of(x.shape, self.patch)
+    exact = jnp.promote_types(x.dtype, jnp.float32)
+    c = self._condition(noise.astype(exact), cond).astype(exact)
     h = nn.Dense(
       self.width, kernel_init=_xavier, dtype=self.dtype,
       name='patch_in')(patchify(x, self.patch))
     h = h + embeddings.position_table(grid, self.width).astype(h.dtype)
     h, _ = self._blocks()(layers.constrain(h, 'batch'), c, train)
-    out = self._head(h, c, self.out_channels or x.shape[-1])
-    return unpatchify(out, grid, self.patch)
-
-  @nn.nowrap
-  def _grid(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Patches along each axis of an input of this shape."""
-    sizes = shape[1:-1]
-    if len(sizes) != len(self.patch):
-      raise ValueError(
-        f'DiT: a patch of {len(self.patch)} axes cannot cut an input of shape '
-        f'{shape}; give `patch` one size for each axis between batch and '
-        'channels')
-    if any(s % p for s, p in zip(sizes, self.patch, strict=True)):
-      raise ValueError(
-        f'DiT: size {sizes} is not divisible by patch {self.patch}; resize or '
-        'pad the data, or choose a patch that divides it')
-    return tuple(s // p for s, p in zip(sizes, self.patch, strict=True))
+    channels = self.out_channels or x.shape[-1]
+    out = self._head(h, c, channels + self.spare_channels)
+    return unpatchify(out, grid, self.patch)[..., :channels]
 
   @nn.nowrap
   def _condition(self, noise: Array, cond: Cond) -> Array:
-    """The vector c [B, width] of time and label, in float32."""
+    """The vector c [B, width] of time and label, in at least float32."""
     code = embeddings.Positional(256, cos_first=True, endpoint=False)(noise)
     c = embeddings.NoiseMLP(
       self.width, kernel_init=_narrow, name='time')(code)
     if self.num_classes:
       c = c + embeddings.Label(
-        self.num_classes, self.width, name='label')(cond, noise.shape[0])
+        self.num_classes, self.width, null_row=self.null_label,
+        name='label')(cond, noise.shape[0])
     return c
 
   @nn.nowrap

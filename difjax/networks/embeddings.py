@@ -18,6 +18,7 @@ Networks of noise ladders read the index j of a level, the highest first:
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 
 import jax
@@ -68,18 +69,24 @@ class Fourier(nn.Module):
   Attributes:
     width: number of frequencies, half the length of the code.
     scale: s, their standard deviation.
+    log: the noise level is taken to its logarithm; else it is one already.
   """
 
   width: int
   scale: float = 16.0
+  log: bool = True
 
   @nn.compact
   def __call__(self, noise: Array) -> Array:
-    """Encodes positive noise [B] as [B, 2 width] in at least float32."""
+    """Encodes noise [B], positive or a logarithm, as [B, 2 width].
+
+    The code is in at least float32.
+    """
     w = self.param('W', nn.initializers.normal(self.scale), (self.width,))
     noise = noise.astype(jnp.promote_types(noise.dtype, jnp.float32))
     w = jax.lax.stop_gradient(w).astype(noise.dtype)
-    phase = 2 * np.pi * jnp.log(noise)[:, None] * w
+    level = jnp.log(noise) if self.log else noise
+    phase = 2 * np.pi * level[:, None] * w
     return jnp.concatenate([jnp.sin(phase), jnp.cos(phase)], -1)
 
 
@@ -129,25 +136,92 @@ class NoiseMLP(nn.Module):
 
 
 class Label(nn.Module):
-  """A table of `num_classes` + 1 rows, of which the last means no label."""
+  """A table of `num_classes` + 1 rows, of which the last means no label.
+
+  Without `null_row` there is no such row: no label is a vector of zeros.
+  """
 
   num_classes: int
   width: int
   table_init: Callable[..., Array] = nn.initializers.normal(0.02)
+  null_row: bool = True
 
   @nn.compact
   def __call__(self, cond: Cond, batch: int) -> Array:
     """Looks `cond['label']` [B] up; gives [B, width] in float32.
 
     An absent `cond`, an absent key and label -1 all give the null row. A label
-    above `num_classes` gives NaN, for a traced value cannot raise.
+    above `num_classes` gives NaN, for a traced value cannot raise. Without the
+    null row, labels may be weights of the rows [B, num_classes] instead.
     """
     null = jnp.full((batch,), -1)
     label = (cond or {}).get('label', null)
     table = nn.Embed(
-      self.num_classes + 1, self.width, embedding_init=self.table_init,
-      name='table')
-    return table(jnp.where(label < 0, self.num_classes, label))
+      self.num_classes + self.null_row, self.width,
+      embedding_init=self.table_init, name='table')
+    if self.null_row:
+      return table(jnp.where(label < 0, self.num_classes, label))
+    if label.ndim == 2:
+      return label @ table.embedding
+    row = table(jnp.maximum(label, 0))
+    return jnp.where(label[:, None] < 0, jnp.zeros((), row.dtype), row)
+
+
+class VectorCondition(nn.Module):
+  """Linear maps of vectors in the condition, which join a noise level's code.
+
+  A label l of K classes is the vector sqrt(K) onehot(l), or any weights of the
+  classes times sqrt(K); no label is the vector of zeros. Source: Karras et al.
+  2022, their network for CIFAR-10; vectors without bias of how an image was
+  augmented are those of appendix F.2.
+
+  Attributes:
+    width: of the code.
+    num_classes: K; 0 for a network without labels here.
+    augment_dim: numbers of `cond['augment']`; 0 for a network without.
+  """
+
+  width: int
+  num_classes: int = 0
+  augment_dim: int = 0
+
+  @nn.compact
+  def __call__(self, cond: Cond, code: Array) -> Array:
+    """Sums what `cond` holds: [B, width] in the dtype of `code` [B, width].
+
+    `cond['label']` is int [B], -1 for none, or weights [B, K];
+    `cond['augment']` is [B, augment_dim]. What is absent is zero. A label above
+    K gives NaN.
+    """
+    cond, dtype = cond or {}, code.dtype
+    total = jnp.zeros_like(code)
+    if self.num_classes:
+      label = cond.get('label', jnp.full(code.shape[:1], -1))
+      vector = math.sqrt(self.num_classes) * class_weights(
+        label, self.num_classes, dtype)
+      total += nn.Dense(
+        self.width, kernel_init=layers.fan_average(), dtype=dtype,
+        name='label')(vector)
+    if self.augment_dim:
+      none = jnp.zeros((code.shape[0], self.augment_dim), dtype)
+      total += nn.Dense(
+        self.width, use_bias=False, kernel_init=layers.fan_average(),
+        dtype=dtype, name='augment')(cond.get('augment', none))
+    return total
+
+
+def class_weights(
+  label: Array, num_classes: int, dtype: jax.typing.DTypeLike
+) -> Array:
+  """Weights of the classes [B, K] of labels: int [B], or weights already.
+
+  A label of -1 has no weight anywhere; one of K or more gives NaN, for a traced
+  value cannot raise.
+  """
+  if label.ndim == 2:
+    return label.astype(dtype)
+  vector = jax.nn.one_hot(label, num_classes, dtype=dtype)
+  return jnp.where(label[:, None] < num_classes, vector, jnp.nan)
 
 
 def position_table(grid: tuple[int, ...], width: int) -> np.ndarray:
@@ -155,20 +229,23 @@ def position_table(grid: tuple[int, ...], width: int) -> np.ndarray:
 
   Each axis owns width / rank channels that hold (1) of its coordinate, sine
   first, divisor h; the fastest axis comes first (columns before rows). Points
-  are in row-major order.
+  are in row-major order. Channels that do not split evenly are zeros, at the
+  end: 4 of the 1024 of DiT-L on videos.
 
   Returns:
     [prod(grid), width] in float32, computed in float64.
 
   Raises:
-    ValueError: when 2 rank does not divide the width.
+    ValueError: when there are fewer than 2 channels for an axis.
   """
-  if width % (2 * len(grid)):
+  count, rest = divmod(width, 2 * len(grid))
+  if not count:
     raise ValueError(
       f'position table: width {width} does not split over {len(grid)} axes; '
-      f'choose a width divisible by {2 * len(grid)}')
-  w = _frequencies(width // (2 * len(grid)), endpoint=False)
+      f'choose one of at least {2 * len(grid)}')
+  w = _frequencies(count, endpoint=False)
   coordinates = np.meshgrid(*map(np.arange, grid), indexing='ij')
   phases = [np.outer(c.ravel(), w) for c in reversed(coordinates)]
   codes = [f(phase) for phase in phases for f in (np.sin, np.cos)]
-  return np.concatenate(codes, -1).astype(np.float32)
+  table = np.concatenate(codes, -1).astype(np.float32)
+  return np.pad(table, ((0, 0), (0, rest)))

@@ -12,6 +12,9 @@ or nothing as r,
 with d = sqrt 2 where residuals are rescaled, else 1. The shortcut is a 1 x 1
 convolution where channels change or the block resamples, else the identity.
 The last convolution starts silent. A network without embedding has no Linear.
+With scale and shift (ADM, 2105.05233) the embedding enters after the norm:
+
+  (s, b) = Linear(f(e)),   norm(a) -> norm(conv(r(f(norm(h))))) (1 + s) + b. (3)
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ import math
 from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
 from flax import linen as nn
 
 from difjax.networks import attention, layers, resample
@@ -60,15 +64,20 @@ def merge(shortcut: Array, branch: Array, rescale: bool) -> Array:
 
 
 class ResidualBlock(Part):
-  """Equations (1) and (2).
+  """Equations (1) and (2), or (3) and (2).
 
   Attributes:
     resampling: r, a function of features; None for none.
     shortcut_scale: initial scale of the 1 x 1 convolution.
+    bare_shortcut: a block that resamples has that convolution only where
+      channels change, as others do.
+    scale_shift: the embedding enters by (3).
   """
 
   resampling: Callable[[Array], Array] | None = None
   shortcut_scale: float = 1.0
+  bare_shortcut: bool = False
+  scale_shift: bool = False
 
   @nn.compact
   def __call__(self, x: Array, emb: Array | None, train: bool) -> Array:
@@ -78,21 +87,32 @@ class ResidualBlock(Part):
     if self.resampling is not None:
       h, x = self.resampling(h), self.resampling(x)
     h = conv(self.channels, 3, dtype=self.dtype, name='conv_0')(h)
-    if emb is not None:
-      shift = nn.Dense(
-        self.channels, kernel_init=layers.fan_average(), dtype=self.dtype,
-        name='emb')(act(emb))
-      h = h + shift[:, None, None]
-    h = act(self.norm(dtype=self.dtype, name='norm_1')(h))
+    h = act(self._conditioned(h, emb))
     h = nn.Dropout(self.dropout, deterministic=not train)(h)
     h = conv(
       self.channels, 3, scale=self.init_scale, dtype=self.dtype,
       name='conv_1')(h)
-    if x.shape[-1] != self.channels or self.resampling is not None:
+    resamples = self.resampling is not None and not self.bare_shortcut
+    if x.shape[-1] != self.channels or resamples:
       x = conv(
         self.channels, 1, scale=self.shortcut_scale, dtype=self.dtype,
         name='shortcut')(x)
     return layers.constrain(self.merge(x, h), 'batch')
+
+  @nn.nowrap
+  def _conditioned(self, h: Array, emb: Array | None) -> Array:
+    """The second norm, and the embedding before it (1) or after (3)."""
+    norm = self.norm(dtype=self.dtype, name='norm_1')
+    if emb is None:
+      return norm(h)
+    change = nn.Dense(
+      (1 + self.scale_shift) * self.channels,
+      kernel_init=layers.fan_average(), dtype=self.dtype, name='emb')(
+        self.activation(emb))[:, None, None]
+    if not self.scale_shift:
+      return norm(h + change)
+    scale, shift = jnp.split(change, 2, axis=-1)
+    return norm(h) * (1 + scale) + shift
 
 
 class AttentionBlock(Part):
@@ -100,25 +120,44 @@ class AttentionBlock(Part):
 
   Attributes:
     heads: attention heads.
+    head_channels: width of a head, in place of their number.
+    fitting: that is the least width; where not even one head fits, there is
+      no attention.
     implementation: of the attention: None, 'xla' or 'cudnn'.
   """
 
   heads: int = 1
+  head_channels: int | None = None
+  fitting: bool = False
   implementation: attention.Implementation = None
 
   @nn.compact
   def __call__(self, x: Array, emb: Array | None, train: bool) -> Array:
-    """Maps [B, H, W, channels] to itself; `emb` and `train` are not used."""
+    """Maps [B, H, W, channels] to itself; `emb` and `train` are not used.
+
+    Raises:
+      ValueError: when heads do not divide the channels.
+    """
+    heads = self._heads(x.shape[-1])
+    if not heads:
+      return x
     tokens = self.norm(dtype=self.dtype, name='norm')(x).reshape(
       x.shape[0], -1, x.shape[-1])
     # Three projections of scale 0.1 (score SDE), drawn as one of three times
     # the fan-out: twice the average fan, hence twice the scale.
     h = attention.SelfAttention(
-      self.heads, qkv_init=layers.fan_average(0.2),
+      heads, qkv_init=layers.fan_average(0.2),
       out_init=layers.fan_average(self.init_scale),
       implementation=self.implementation, dtype=self.dtype,
       name='attention')(tokens)
     return layers.constrain(self.merge(x, h.reshape(x.shape)), 'batch')
+
+  @nn.nowrap
+  def _heads(self, channels: int) -> int:
+    """How many heads there are."""
+    if self.fitting and self.head_channels:
+      return channels // self.head_channels
+    return attention.heads(channels, self.heads, self.head_channels)
 
 
 class ConvDown(Part):
@@ -127,16 +166,18 @@ class ConvDown(Part):
   Attributes:
     kernel: taps of the low-pass; without any the convolution is padded on the
       right and at the bottom.
+    centred: it is then padded on all sides, as ADM does.
   """
 
   kernel: tuple[float, ...] = ()
+  centred: bool = False
 
   @nn.compact
   def __call__(
     self, x: Array, emb: Array | None = None, train: bool = False
   ) -> Array:
     """Maps [B, H, W, C] to [B, H/2, W/2, channels]."""
-    padding = ((0, 1), (0, 1))
+    padding = ((int(self.centred), 1),) * 2
     if self.kernel:
       x, padding = resample.fir(x, self.kernel, margin=1), ((0, 0), (0, 0))
     return nn.Conv(

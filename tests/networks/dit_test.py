@@ -59,20 +59,34 @@ def plain(training):
   return training()
 
 
-@pytest.mark.parametrize(('fields', 'count'), [
-  (dict(patch=(8, 8), width=384, depth=12, heads=6), 33_142_016),
-  (dict(patch=(4, 4), width=384, depth=12, heads=6), 32_920_448),
-  (dict(patch=(2, 2), width=384, depth=12, heads=6), 32_865_056),
-  (dict(patch=(4, 4), width=768, depth=12, heads=12), 130_426_496),
-  (dict(patch=(2, 2), width=768, depth=12, heads=12), 130_315_808),
-  (dict(patch=(2, 2), width=1024, depth=24, heads=16), 457_840_672),
-  (dict(patch=(2, 2), width=1152, depth=28, heads=16), 674_834_720),
-])
-def test_parameter_counts_of_the_paper(fields, count):
-  net = dit.DiT(out_channels=8, num_classes=1000, **fields)
+SIZES = {  # width, depth, heads
+  'S': (384, 12, 6), 'B': (768, 12, 12), 'L': (1024, 24, 16),
+  'XL': (1152, 28, 16),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(('size', 'patch', 'count'), [
+  ('S', 8, 33_142_016), ('S', 4, 32_920_448), ('S', 2, 32_865_056),
+  ('B', 8, 130_869_248), ('B', 4, 130_426_496), ('B', 2, 130_315_808),
+  ('L', 8, 458_578_432), ('L', 4, 457_988_224), ('L', 2, 457_840_672),
+  ('XL', 8, 675_664_640), ('XL', 4, 675_000_704), ('XL', 2, 674_834_720),
+])  # fmt: skip
+def test_parameter_counts_of_the_paper(size, patch, count):
+  assert parameters(size, patch, out_channels=8) == count
+
+
+def test_sit_has_as_many_parameters_as_dit():
+  """It keeps the head, of which half is spare."""
+  assert parameters('XL', 2, spare_channels=4) == 674_834_720
+
+
+def parameters(size, patch, **channels):
+  width, depth, heads = SIZES[size]
+  net = dit.DiT(patch=(patch, patch), width=width, depth=depth, heads=heads,
+                num_classes=1000, **channels)
   shapes = jax.eval_shape(
     net.init, jax.random.key(0), jnp.zeros((1, 32, 32, 4)), jnp.zeros(1))
-  assert sum(a.size for a in jax.tree.leaves(shapes)) == count
+  return sum(a.size for a in jax.tree.leaves(shapes))
 
 
 def test_patches_by_hand():
@@ -100,6 +114,56 @@ def test_grids_of_any_rank(sizes, patch):
   out, _ = jax.eval_shape(
     net.init_with_output, jax.random.key(0), x, jnp.zeros(2))
   assert out.shape == x.shape
+
+
+@pytest.mark.parametrize(('sizes', 'patch'), [
+  ((12,), (4,)), ((3, 2, 4), (1, 2, 2))], ids=['audio', 'video'])
+def test_parameters_fit_patches_of_as_many_numbers(sizes, patch):
+  """Of any rank; and there too every patch sees every other."""
+  square, net = NET.clone(width=24), NET.clone(patch=patch, width=24)
+  x = jax.random.normal(jax.random.key(0), (3, *sizes, 1))
+  shapes = jax.eval_shape(square.init, jax.random.key(0), X, NOISE)
+  draw = np.random.default_rng(0).normal
+  params = jax.tree.map(
+    lambda a: draw(0, 0.3, a.shape).astype(np.float32), shapes)
+  first = (slice(None), *(slice(p) for p in patch))
+  grads = jit(jax.grad(lambda x: net.apply(params, x, NOISE)[first].sum()))(x)
+  assert grads.shape == x.shape
+  assert (abs(grads) > 0).all()
+
+
+def test_spare_channels_are_the_last_of_the_head(params, apply):
+  spare = NET.clone(out_channels=2, spare_channels=1)
+  np.testing.assert_allclose(
+    jit(spare.apply)(params, X, NOISE, {'label': LABEL}),
+    apply(params, X, NOISE, {'label': LABEL})[..., :2], atol=1e-6)
+
+
+def test_without_a_null_row_no_label_adds_nothing(params, apply):
+  net = NET.clone(null_label=False)
+  table = params['params']['label']['table']['embedding']
+  blank = {'embedding': table.at[-1].set(0)}
+  with_row = {'params': {**params['params'], 'label': {'table': blank}}}
+  without = {'params': {
+    **params['params'], 'label': {'table': {'embedding': table[:-1]}}}}
+  label = {'label': LABEL.at[1].set(-1)}
+  np.testing.assert_allclose(
+    jit(net.apply)(without, X, NOISE, label),
+    apply(with_row, X, NOISE, label), atol=1e-6)
+
+
+@pytest.mark.usefixtures('x64')
+def test_float64_is_computed_throughout(params):
+  """A step of 1e-10 is seen, which float32 would round away."""
+  x, params = np.float64(X), jax.tree.map(np.float64, params)
+  out = NET.apply(params, x, NOISE, {'label': LABEL})
+  assert out.dtype == np.float64
+  moved = NET.apply(params, x + 1e-10, NOISE, {'label': LABEL})
+  assert 0 < abs(moved - out).max() < 1e-8
+  whole = NET.apply(params, x, jnp.array([0, 1, 999]), {'label': LABEL})
+  exact = NET.apply(
+    params, x, jnp.array([0.0, 1.0, 999.0]), {'label': LABEL})
+  np.testing.assert_array_equal(whole, exact)
 
 
 def test_fresh_output_is_exactly_zero(fresh, apply):

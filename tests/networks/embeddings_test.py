@@ -145,6 +145,60 @@ def test_position_table_of_other_ranks():
   np.testing.assert_array_equal(volume[:, 0, 0, 2], line[:2])
 
 
-def test_position_table_names_a_width_that_does_not_split():
-  with pytest.raises(ValueError, match=r'width 10.*divisible by 4'):
-    embeddings.position_table((2, 2), 10)
+def test_position_table_leaves_over_what_does_not_split():
+  table = embeddings.position_table((2, 3, 4), 28)
+  np.testing.assert_array_equal(
+    table[:, :24], embeddings.position_table((2, 3, 4), 24))
+  np.testing.assert_array_equal(table[:, 24:], 0)
+  with pytest.raises(ValueError, match=r'width 3 .*at least 4'):
+    embeddings.position_table((2, 2), 3)
+
+
+def test_fourier_code_of_a_logarithm():
+  noise = jnp.asarray([0.5, 3.0])
+  code, log = embeddings.Fourier(4), embeddings.Fourier(4, log=False)
+  params = code.init(jax.random.key(0), noise)
+  np.testing.assert_allclose(
+    log.apply(params, jnp.log(noise)), code.apply(params, noise), atol=1e-6)
+
+
+def vectors(cond, classes=3, augment=2):
+  """What a condition adds to a code, and the parameters."""
+  module = embeddings.VectorCondition(
+    5, num_classes=classes, augment_dim=augment)
+  code = jnp.zeros((2, 5))
+  params = module.init(jax.random.key(0), None, code)
+  params['params']['label']['bias'] = jnp.arange(5.0)
+  return np.asarray(module.apply(params, cond, code)), params['params']
+
+
+def test_labels_are_scaled_rows():
+  found, params = vectors({'label': jnp.asarray([2, -1])})
+  row = np.sqrt(3) * params['label']['kernel'][2] + np.arange(5)
+  np.testing.assert_allclose(found, [row, np.arange(5)], atol=1e-6)
+  weights = jnp.asarray([[0, 0, 1.0], [0, 0, 0]])
+  np.testing.assert_allclose(
+    found, vectors({'label': weights})[0], atol=1e-6)
+
+
+def test_vectors_that_are_absent_are_zeros():
+  absent, params = vectors(None)
+  np.testing.assert_allclose(absent, [np.arange(5)] * 2, atol=1e-6)
+  augment = jnp.asarray([[0.5, -1], [0, 0]])
+  found, _ = vectors({'augment': augment})
+  np.testing.assert_allclose(
+    found, absent + augment @ params['augment']['kernel'], atol=1e-6)
+
+
+def test_a_label_above_the_classes_is_loud():
+  found, _ = vectors({'label': jnp.asarray([3, 0])})
+  assert np.isnan(found[0]).all() and np.isfinite(found[1]).all()
+
+
+def test_a_table_without_null_row_takes_weights():
+  table = embeddings.Label(3, 4, null_row=False)
+  params = table.init(jax.random.key(0), None, 2)
+  labels = table.apply(params, {'label': jnp.asarray([1, -1])}, 2)
+  weights = jnp.asarray([[0, 1.0, 0], [0, 0, 0]])
+  np.testing.assert_allclose(
+    table.apply(params, {'label': weights}, 2), labels, atol=1e-6)

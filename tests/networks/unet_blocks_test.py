@@ -71,3 +71,19 @@ def test_block_takes_another_activation():
   x = jax.random.normal(jax.random.key(0), (1, 4, 4, 8))
   y, _ = block.init_with_output(jax.random.key(1), x, jnp.ones((1, 4)), False)
   np.testing.assert_array_equal(y, x)
+
+
+def test_attention_of_fitting_heads():
+  """Heads of at least three channels: none of two, one of four, two of six."""
+  make = lambda channels: unet_blocks.AttentionBlock(
+    channels=channels, head_channels=3, fitting=True)
+  for channels, heads in ((4, 1), (6, 2)):
+    x = jax.random.normal(jax.random.key(1), (1, 2, 2, channels))
+    params = make(channels).init(jax.random.key(0), x, None, False)
+    same = unet_blocks.AttentionBlock(channels=channels, heads=heads)
+    np.testing.assert_array_equal(
+      make(channels).apply(params, x, None, False),
+      same.apply(params, x, None, False))
+  params = make(2).init(jax.random.key(0), X, None, False)
+  assert not params
+  np.testing.assert_array_equal(make(2).apply(params, X, None, False), X)
