@@ -14,9 +14,11 @@ flags:
   --noema               the last weights instead of their average
 
 Of official arguments those of the network, the SDE and the images are read, not
-those of training and sampling. `difjax sample` and `difjax train` take the
-directory as any other; training needs --config.data. Nothing in a checkpoint is
-run.
+those of training and sampling, but for ADM's losses, timestep_respacing,
+sigma_small and use_ddim. `difjax sample` and `difjax train` take the
+directory as any other; training needs --config.data. Of models of latents no
+images can be made here: `difjax.interop.load` takes those files. Nothing in a
+checkpoint is run.
 """
 
 from __future__ import annotations

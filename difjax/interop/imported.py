@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import pathlib
 import types
 from collections.abc import Mapping
 from typing import Any, Final
@@ -17,11 +18,17 @@ from difjax import config as configs
 from difjax import errors, pytree
 from difjax.denoising import prediction
 from difjax.interop import (
+  adm,
   base,
+  consistency_models,
   container,
+  dit,
+  edm,
+  edm2,
   score_sde,
   score_sde_config,
   score_sde_refinenet,
+  sit,
 )
 from difjax.objectives import base as objectives
 from difjax.typing import Params
@@ -29,13 +36,28 @@ from difjax.typing import Params
 # Of each family the modules that files are offered to, in this order.
 FAMILIES: Final = types.MappingProxyType({
   'score_sde': (score_sde, score_sde_refinenet),
+  'consistency_models': (consistency_models,),
+  'adm': (adm,),
+  'dit': (dit,),
+  'sit': (sit,),
+  'edm': (edm,),
+  'edm2': (edm2,),
 })
 # From our objective to a family's own config.
 _OFFICIAL: Final = types.MappingProxyType({
   'score_sde': score_sde_config.official,
+  'consistency_models': consistency_models.official,
+  'adm': adm.official,
+  'dit': dit.official,
+  'sit': sit.official,
+  'edm': edm.official,
+  'edm2': edm2.official,
 })
 _NAMED = 3  # parameters that an error spells out
-_ODD = (AttributeError, LookupError, TypeError, ValueError)
+_ODD = (
+  ArithmeticError, AttributeError, LookupError, MemoryError, TypeError,
+  ValueError,
+)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -130,14 +152,22 @@ def convert(
       f'{path} is nested more deeply than any checkpoint'
     ) from None
   except _ODD as error:  # parts of other kinds than the family's code saves
-    reason = ' '.join(str(error).split())[:120]
     raise errors.CheckpointError(
-      f'{path} cannot be read as {name}: {type(error).__name__}: {reason}'
+      f'{path} cannot be read as {name}: {_reason(error)}'
     ) from error
-  network = configs.build(found.network, path='network')
-  wanted = jax.eval_shape(network.init, jax.random.key(0), *_inputs(found))
-  check(path, wanted['params'], found.params)
+  objective = configs.build(found.spec, path='objective')
+  try:
+    wanted = jax.eval_shape(objective.init, jax.random.key(0), _batch(found))
+  except _ODD as error:  # sizes that no network has
+    kind = errors.ConfigError if config else errors.CheckpointError
+    raise kind(f'{path}: {name}: {_reason(error)}') from error
+  check(path, wanted, found.params)
   return found
+
+
+def _reason(error: Exception) -> str:
+  """Says in a line what was wrong."""
+  return f'{type(error).__name__}: {" ".join(str(error).split())[:200]}'
 
 
 def merged(first: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -179,12 +209,16 @@ def check(
     raise errors.CheckpointError(f'{path} {"; ".join(faults)}')
 
 
-def _inputs(found: base.Converted) -> tuple[Any, ...]:
-  """Shapes of x, noise and cond of one image."""
-  images = jax.ShapeDtypeStruct((1, *found.info['image_shape']), np.float32)
-  label = jax.ShapeDtypeStruct((1,), np.int32)
-  cond = {'label': label} if found.info.get('num_classes') else None
-  return images, jax.ShapeDtypeStruct((1,), np.float32), cond
+def _batch(found: base.Converted) -> dict[str, jax.ShapeDtypeStruct]:
+  """Shapes of a batch of one image."""
+  shape = 1, *found.info['image_shape']
+  label = {'label': jax.ShapeDtypeStruct((1,), np.int32)}
+  batch = {'image': jax.ShapeDtypeStruct(shape, np.float32)} | (
+    label if found.info.get('num_classes') else {})
+  if 'low_res_shape' in found.info:  # what an upsampler enlarges
+    small = 1, *found.info['low_res_shape']
+    batch['low_res'] = jax.ShapeDtypeStruct(small, np.float32)
+  return batch
 
 
 def _arguments(name: str, experiment: Mapping[str, Any]) -> dict[str, Any]:
@@ -217,10 +251,15 @@ def _reader(
 ) -> tuple[str, types.ModuleType]:
   """Returns the first family, and its module, that knows a checkpoint.
 
+  Families that the file's name has in it are asked before the others: some
+  share a layout.
+
   Raises:
     CheckpointError: none does.
   """
-  names = tuple(FAMILIES) if family is None else (family,)
+  called = pathlib.Path(path).stem.lower()
+  names = sorted(FAMILIES, key=lambda name: name not in called)
+  names = names if family is None else [family]
   for name in names:
     for module in FAMILIES[name]:
       if module.recognises(tree):

@@ -224,6 +224,7 @@ def _plain() -> dict[tuple[str, str], Any]:
     ('collections', 'OrderedDict'): _dict,
     ('collections', 'defaultdict'): lambda *_: {},
     ('collections', 'deque'): lambda items=(), *_: list(items),
+    ('dnnlib.util', 'EasyDict'): _dict,
     ('_codecs', 'encode'): _bytes,
     ('ml_dtypes', 'bfloat16'): np.dtype(ml_dtypes.bfloat16),
     ('numpy', 'dtype'): _dtype,

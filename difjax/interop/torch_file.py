@@ -27,7 +27,7 @@ import ml_dtypes
 import numpy as np
 
 from difjax import errors
-from difjax.interop import records, unpickle
+from difjax.interop import persistent, records, unpickle
 
 ZIP_MAGIC = b'PK\x03\x04'
 _STREAM_MAGIC = 0x1950A86A20F9469CFC6C
@@ -307,5 +307,8 @@ _TENSORS = types.MappingProxyType({
   **_dtypes(),
 })
 _NAMES = types.MappingProxyType({
-  **_TENSORS, ('torch.storage', '_load_from_bytes'): _bytes_of_pickle,
+  **_TENSORS,
+  ('torch.storage', '_load_from_bytes'): _bytes_of_pickle,
+  ('torch_utils.persistence', '_reconstruct_persistent_obj'):
+    persistent.reconstruct,
 })  # fmt: skip

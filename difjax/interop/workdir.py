@@ -11,7 +11,7 @@ import pathlib
 import shutil
 import tempfile
 import types
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import jax
@@ -22,8 +22,10 @@ from difjax import config as configs
 from difjax import errors
 from difjax.interop import base, imported
 from difjax.training import checkpoint, state
+from difjax.typing import Params
 
 Spec = dict[str, Any]
+Build = Callable[..., Any]
 ORIGIN = 'origin.json'  # where the model came from
 _AVERAGE = 'main'
 _RANGE = (-1, 1)  # of images
@@ -54,7 +56,7 @@ def complete(found: base.Converted, config: Mapping[str, Any]) -> Spec:
   average = 0.999 if process in _EXPLODING else 0.9999
   defaults = {
     'objective': found.spec,
-    'sampler': sampler(found.spec['process']),
+    'sampler': found.sampler or sampler(found.spec['process']),
     'optimiser': {
       'type': 'training.Optimiser',
       'clip_norm': 1.0,
@@ -70,7 +72,8 @@ def sampler(process: Mapping[str, Any]) -> Spec:
   """Returns the paper's sampler for a process: 1,000 steps or its levels.
 
   Source: Song et al. 2021, Score-Based Generative Modeling through SDEs,
-  section 4.3 and appendix G; for other processes the adaptive ODE.
+  section 4.3 and appendix G; for noise levels 18 steps of EDM's, for other
+  processes the adaptive ODE.
   """
   return _SAMPLERS.get(process['type'], _adaptive)(process)
 
@@ -93,30 +96,65 @@ def write(
     ConfigError: the config describes no model, or there is no room for it.
     CheckpointError: the parameters do not fit, or the disk is full.
   """
-  check_free(workdir)
+  if 'low_res_shape' in found.info:
+    raise errors.ConfigError(
+      f'{source} enlarges images, which no work directory has beside its own: '
+      'use difjax.interop.load'
+    )
   if tuple(found.info.get('data_range', _RANGE)) != _RANGE:
     raise errors.ConfigError(
       f'{source} models images in {list(found.info["data_range"])}, not in '
       f'{list(_RANGE)} as a work directory does: use difjax.interop.load'
     )
-  start = _state(source, found, config)
-  shape = found.info['image_shape']
-  classes = _classes(found)
+  shape = list(found.info['image_shape'])
   card = {
-    'shape': list(shape), 'num_classes': classes,
+    'shape': shape, 'num_classes': _classes(found),
     'class_names': list(found.info.get('class_names', ())),
+    'latents': (
+      shape[-1] not in base.COLOURS or bool(found.info.get('latents'))),
   }  # fmt: skip
   origin = {
     'file': source.name, 'sha256': _sha256(source), 'info': found.info
   }
+  save(workdir, source, found.params, config, card, origin)
+
+
+def save(
+  workdir: pathlib.Path,
+  source: pathlib.Path,
+  params: Params,
+  config: Mapping[str, Any],
+  card: Mapping[str, Any],
+  origin: Mapping[str, Any],
+  *,
+  build: Build = configs.build,
+) -> None:
+  """Writes a work directory whose parameters and averages are those given.
+
+  Args:
+    workdir: its place: nothing, or an empty folder.
+    source: where the parameters are from, for errors.
+    params: those of the config's objective.
+    config: of the work directory.
+    card: what sampling has to know of the data.
+    origin: where the model came from, for the record.
+    build: makes objects of the config's parts, as `config.build` does; one
+      that trusts no name where the config is a stranger's.
+
+  Raises:
+    ConfigError: the config describes no model, or there is no room for it.
+    CheckpointError: the parameters do not fit, or the disk is full.
+  """
+  check_free(workdir)
+  start = _state(source, params, config, card, build)
   workdir.absolute().parent.mkdir(parents=True, exist_ok=True)
   partial = pathlib.Path(
     tempfile.mkdtemp(prefix=f'.{workdir.name}.', dir=workdir.absolute().parent)
   )
   try:
     configs.save(dict(config), partial / 'config.json')
-    configs.save(card, partial / 'data.json')
-    configs.save(origin, partial / ORIGIN)
+    configs.save(dict(card), partial / 'data.json')
+    configs.save(dict(origin), partial / ORIGIN)
     saver = checkpoint.Checkpointer(partial, checkpoint.Checkpoints())
     try:
       saver.save(start, {'step': 0})
@@ -130,24 +168,26 @@ def write(
 
 
 def _state(
-  source: pathlib.Path, found: base.Converted, config: Mapping[str, Any]
+  source: pathlib.Path,
+  params: Params,
+  config: Mapping[str, Any],
+  card: Mapping[str, Any],
+  build: Build,
 ) -> state.TrainState:
   """Makes the state before the first step of fine-tuning.
 
   Raises:
     CheckpointError: the objective of the config has other parameters.
   """
-  objective = configs.build(config['objective'], path='config.objective')
-  parts = {
-    key: configs.build(config[key], path=f'config.{key}') for key in _TRAINING
-  }
-  images = jax.ShapeDtypeStruct((1, *found.info['image_shape']), np.float32)
+  objective = build(config['objective'], path='config.objective')
+  parts = {key: build(config[key], path=f'config.{key}') for key in _TRAINING}
+  images = jax.ShapeDtypeStruct((1, *card['shape']), np.float32)
   batch = {'image': images}
-  if _classes(found):
+  if card['num_classes']:
     batch['label'] = jax.ShapeDtypeStruct((1,), np.int32)
   wanted = jax.eval_shape(objective.init, jax.random.key(0), batch)
-  imported.check(source, wanted, found.params)
-  params = jax.tree.map(jnp.asarray, found.params)
+  imported.check(source, wanted, params)
+  params = jax.tree.map(jnp.asarray, params)
   return state.TrainState(
     step=jnp.zeros((), jnp.int32),
     params=params,
@@ -209,12 +249,19 @@ def _ladder(process: Mapping[str, Any]) -> Spec:
   return _corrected({'type': 'sampling.Levels', 'steps': process['levels']})
 
 
+def _heun(_: Mapping[str, Any]) -> Spec:
+  grid = {'type': 'sampling.Karras', 'steps': 18}
+  return _fixed({'type': 'sampling.Heun'}, grid)
+
+
 def _adaptive(_: Mapping[str, Any]) -> Spec:
   return {'type': 'sampling.AdaptiveODE', 'rtol': 1e-4, 'atol': 1e-4}
 
 
 _EXPLODING: Final = frozenset({'processes.VE', 'processes.Ladder'})
 _SAMPLERS: Final = types.MappingProxyType({
+  'processes.CosineBetas': _ancestral,
+  'processes.EDM': _heun,
   'processes.Ladder': _ladder,
   'processes.LinearBetas': _ancestral,
   'processes.SubVP': _diffusion,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pathlib
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from difjax.evaluation import trained
 from difjax.training import checkpoint, writers
 from tests.interop import files, official
 
+REPOSITORY = pathlib.Path(__file__).parents[2]
 CONFIG = """
 from ml_collections import config_dict
 
@@ -237,8 +239,7 @@ def bad(canary):
     'truncated': (official.checkpoint()[0][:5_000], 'damaged or cut short'),
     'another': (
       files.archive(other, storages),
-      "no checkpoint of score_sde: it holds a dict of 2: 'pos_embed', "
-      "'blocks.0.x'",
+      "edm2: it holds a dict of 2: 'pos_embed', 'blocks.0.x'",
     ),
     'text': (b'weights', 'no checkpoint that difjax knows'),
   }
@@ -250,6 +251,28 @@ def test_files_that_are_off(kind, tmp_path, untouched):
   file = tmp_path / 'checkpoint.pth'
   file.write_bytes(data)
   assert named in untouched(5, f'--src={file}', *official.flags())
+
+
+@pytest.mark.parametrize('family', ['dit', 'sit'])
+def test_latents_are_not_written_as_images(tmp_path, call, refused, family):
+  """Their directory is whole, but nothing here decodes what they model."""
+  file = REPOSITORY / 'tests' / 'golden' / 'dit' / 'DiT-tiny.pt'
+  run, out = tmp_path / 'run', tmp_path / 'out'
+  code, _, err = call(
+    'convert', f'--src={file}', f'--out={run}', f'--family={family}',
+    '--arch.num_heads=4')  # fmt: skip
+  assert code == 0, err
+  assert trained.load(run).shape == (8, 8, 4)
+  for argv in (
+    ('sample', f'--out={out}', '--num=1'),
+    ('report', f'--out={out}'),
+    ('evaluate', '--evaluation.bits.type=evaluation.Likelihood',
+     '--evaluation.bits.source.type=data.Digits'),
+  ):
+    line = refused(2, argv[0], f'--workdir={run}', *argv[1:])
+    assert 'latents of 4 channels' in line
+    assert 'use difjax.interop.load and the solvers' in line
+  assert not out.exists() and not (run / 'evaluation').exists()
 
 
 def test_a_missing_file(tmp_path, untouched):

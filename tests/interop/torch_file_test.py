@@ -69,17 +69,13 @@ def test_storages_of_a_gpu(name):
   np.testing.assert_array_equal(found, expected)
 
 
-def test_persistent_classes_are_records():
+def test_persistent_classes_are_objects():
   """As EDM pickles its networks: the class's source is never looked at."""
   found = container.read(files.GOLDEN / 'persistent.pkl')
   expected = np.load(files.GOLDEN / 'expected.npz')
   assert found['step'] == 3
-  record = found['ema']
-  assert record.module == 'torch_utils.persistence'
-  assert record.name == '_reconstruct_persistent_obj'
-  meta = record.args[0].mapping
-  assert meta['class_name'] == 'EDMPrecond'
-  state = meta['state']
+  assert found['ema'].kind == 'EDMPrecond'
+  state = found['ema'].state
   np.testing.assert_array_equal(
     state['_parameters']['weight'], expected['base']
   )

@@ -44,6 +44,15 @@ def test_tabulated_processes_take_every_level():
     np.testing.assert_allclose(times, np.arange(50, 0, -1) / 50)
 
 
+def test_settings_of_sampling_go_before_the_papers():
+  found = base.Converted(
+    spec={'process': {'type': 'processes.LinearBetas', 'levels': 10}},
+    network={}, params={}, info={}, sampler={'type': 'sampling.X'},
+  )  # fmt: skip
+  assert workdir.complete(found, {})['sampler'] == {'type': 'sampling.X'}
+  assert workdir.complete(found, {'sampler': 'mine'})['sampler'] == 'mine'
+
+
 def test_the_snr_of_the_paper():
   assert built('processes.VE').corrector == sampling.Langevin(snr=0.16)
 
