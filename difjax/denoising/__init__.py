@@ -4,11 +4,26 @@ from difjax.denoising.conditioning import (
   InputMap,
   Linear,
   LogSigma,
+  NearestLevel,
   Sigma,
+  TimeOf,
   UnitVariance,
   Unscaled,
 )
-from difjax.denoising.guidance import LogProb, classifier_guided
+from difjax.denoising.contrast import (
+  CFGPlusPlus,
+  Extrapolated,
+  Rescaled,
+  autoguided,
+  classifier_free,
+  interval_limited,
+)
+from difjax.denoising.guidance import (
+  LogProb,
+  Scale,
+  classifier_guided,
+  label_gradient,
+)
 from difjax.denoising.prediction import Denoiser, Prediction, score, velocity
 from difjax.denoising.restoration import (
   AveragePool,
@@ -21,6 +36,7 @@ from difjax.denoising.restoration import (
   projected,
 )
 from difjax.denoising.targets import (
+  Consistency,
   Data,
   Noise,
   Preconditioned,
@@ -29,11 +45,17 @@ from difjax.denoising.targets import (
   V,
   Velocity,
 )
+from difjax.denoising.thresholding import Clip, Dynamic, thresholded
 
 __all__ = [
   'AveragePool',
+  'CFGPlusPlus',
+  'Clip',
+  'Consistency',
   'Data',
   'Denoiser',
+  'Dynamic',
+  'Extrapolated',
   'Grey',
   'InputMap',
   'Linear',
@@ -41,21 +63,30 @@ __all__ = [
   'LogProb',
   'LogSigma',
   'Mask',
+  'NearestLevel',
   'Noise',
   'Operator',
   'Preconditioned',
   'Prediction',
+  'Rescaled',
+  'Scale',
   'Score',
   'Sigma',
   'Target',
+  'TimeOf',
   'UnitVariance',
   'Unscaled',
   'V',
   'Velocity',
   'Window',
+  'autoguided',
+  'classifier_free',
   'classifier_guided',
+  'interval_limited',
+  'label_gradient',
   'moment_matched',
   'projected',
   'score',
+  'thresholded',
   'velocity',
 ]

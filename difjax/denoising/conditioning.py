@@ -9,6 +9,8 @@ spelling of time. Both are decided here and nowhere else:
 | DDPM levels             | 1                           | index = N t - 1     |
 | VE (sigma doubled)      | 1                           | log(sigma / 2)      |
 | EDM                     | 1 / sqrt(alpha^2 d^2 + sigma^2) | log(sigma) / 4  |
+| VP at noise level sigma | the same, d = 1             | 999 t of VP         |
+| iDDPM at noise level sigma | the same, d = 1          | the nearest index   |
 | flow matching           | 1                           | t, or 1000 t        |
 
 sigma in c_noise is the ratio sigma / alpha, that of the process with alpha = 1.
@@ -21,8 +23,9 @@ import dataclasses
 from collections.abc import Callable
 
 import jax.numpy as jnp
+import numpy as np
 
-from difjax.processes import base
+from difjax.processes import base, discrete
 from difjax.typing import Array
 
 ScalarMap = Callable[[base.Process, Array], Array]
@@ -101,6 +104,45 @@ class Sigma:
   def __call__(self, process: base.Process, t: Array) -> Array:
     """Returns c in the shape of t."""
     return jnp.exp(-0.5 * process.logsnr(t)) / self.unit
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TimeOf:
+  """c = factor times the time at which another process is as noisy.
+
+  Attributes:
+    process: that process, the one of the network's training.
+    factor: 999 for score-SDE networks.
+  """
+
+  process: base.Process
+  factor: float = 999.0
+
+  def __call__(self, process: base.Process, t: Array) -> Array:
+    """Returns c in the shape of t."""
+    return self.factor * self.process.time_of_logsnr(process.logsnr(t))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NearestLevel:
+  """c = the index of the level of a table whose sigma / alpha is nearest.
+
+  Data without noise count as the level -1. c is constant between levels: it
+  has no gradient.
+
+  Attributes:
+    process: the table.
+  """
+
+  process: discrete.Tabulated
+
+  def __call__(self, process: base.Process, t: Array) -> Array:
+    """Returns c in the shape and dtype of t."""
+    levels = np.exp(-0.5 * self.process.logsnr_table())
+    levels = np.concatenate([[0.0], levels])
+    sigma = jnp.exp(-0.5 * process.logsnr(t))
+    middles = jnp.asarray(0.5 * (levels[1:] + levels[:-1]), sigma.dtype)
+    return jnp.searchsorted(middles, sigma).astype(sigma.dtype) - 1
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -16,6 +16,8 @@ def of_network(
   process: base.Process,
   target: targets.Target,
   inputs: conditioning.InputMap,
+  *,
+  learned_range: bool = False,
 ) -> prediction.Denoiser:
   """Wraps a network as a denoiser.
 
@@ -25,6 +27,8 @@ def of_network(
     process: the process that x comes from.
     target: what the network was trained to output.
     inputs: what it was trained to see.
+    learned_range: the network puts out (y, v) side by side in the last axis;
+      v in [-1, 1] says where the variance lies between its bounds.
 
   Returns:
     (x [B, ...], t scalar or [B]) -> Prediction.
@@ -33,7 +37,23 @@ def of_network(
   def denoise(x: Array, t: Array) -> prediction.Prediction:
     t = jnp.broadcast_to(base.as_time(t), x.shape[:1])
     c_in, c_noise = inputs(process, t)
-    y = network(base.expand(c_in, x) * x, c_noise)
-    return targets.invert(target, process, y, x, t)
+    y, spread = network(base.expand(c_in, x) * x, c_noise), None
+    if learned_range:
+      y, spread = split_range(y)
+    return targets.invert(target, process, y, x, t)._replace(spread=spread)
 
   return denoise
+
+
+def split_range(y: Array) -> tuple[Array, Array]:
+  """Splits an output with a learned variance.
+
+  Args:
+    y: [B, ..., 2 C], the target's part and v in [-1, 1].
+
+  Returns:
+    The target's part and the spread (v + 1) / 2 of Nichol & Dhariwal 2021
+    (equation 15), each [B, ..., C].
+  """
+  y, v = jnp.split(y, 2, axis=-1)
+  return y, (v + 1) / 2

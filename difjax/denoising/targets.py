@@ -24,8 +24,13 @@ targets y and z are in the ratio of their squared determinants.
 | V             | -sigma      | alpha        | alpha^2 + sigma^2 | Salimans & Ho 2022 |
 | Velocity      | alpha'      | sigma'       | alpha sigma' - sigma alpha' | Lipman et al. 2023 |
 | Preconditioned | sigma / (d r) | -alpha d / r | -r / d  | Karras et al. 2022 |
+| Consistency | (1 - alpha k) / o | -sigma k / o | -sigma / o | Song et al. 2023 |
 
-with d the data's standard deviation and r^2 = alpha^2 d^2 + sigma^2.
+with d the data's standard deviation and r^2 = alpha^2 d^2 + sigma^2. With the
+noise level n = sigma / alpha and its least value m,
+
+  x_0 = k x + o y,   k = d^2 / (alpha ((n - m)^2 + d^2)),                 (4)
+                     o = (n - m) d / sqrt(n^2 + d^2).
 """  # noqa: E501, a table
 
 from __future__ import annotations
@@ -41,6 +46,7 @@ from difjax.processes import base
 from difjax.typing import Array
 
 _SINGULAR = 1e-6  # determinants below this are refused
+_LEAST = 1e-12  # a factor of the network's output that stands for 0
 
 
 class Target(Protocol):
@@ -54,14 +60,21 @@ class Target(Protocol):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Noise:
-  """The noise eps."""
+  """The noise eps.
+
+  Attributes:
+    factor: f of f eps: -1 for networks of EDM's VE, which put out the score
+      times sigma.
+  """
+
+  factor: float = 1.0
 
   def coefficients(
     self, process: base.Process, t: Array
   ) -> tuple[Array, Array]:
-    """Returns (0, 1)."""
+    """Returns (0, factor)."""
     one = jnp.ones_like(process.alpha(t))
-    return 0 * one, one
+    return 0 * one, self.factor * one
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -108,13 +121,21 @@ class V:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Velocity:
-  """The velocity of flow matching, alpha' x_0 + sigma' eps."""
+  """The velocity of flow matching, alpha' x_0 + sigma' eps.
+
+  Attributes:
+    factor: on it: -1 for networks whose time runs from noise to data.
+  """
+
+  factor: float = 1.0
 
   def coefficients(
     self, process: base.Process, t: Array
   ) -> tuple[Array, Array]:
-    """Returns (alpha', sigma')."""
-    return base.derivative(process.alpha, t), base.derivative(process.sigma, t)
+    """Returns factor (alpha', sigma')."""
+    alpha_dot = base.derivative(process.alpha, t)
+    sigma_dot = base.derivative(process.sigma, t)
+    return self.factor * alpha_dot, self.factor * sigma_dot
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -137,6 +158,33 @@ class Preconditioned:
     d, alpha, sigma = self.data_std, process.alpha(t), process.sigma(t)
     r = jnp.sqrt((alpha * d) ** 2 + sigma**2)
     return sigma / (d * r), -alpha * d / r
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Consistency:
+  """The output of a consistency model: x_0 is x at the least noise (4).
+
+  As the official code has it, n and not n - m stands below o.
+
+  Attributes:
+    data_std: d, the standard deviation of the data.
+    sigma_min: m, the least noise level; there the network counts for nothing.
+  """
+
+  data_std: float = 0.5
+  sigma_min: float = 0.002
+
+  def coefficients(
+    self, process: base.Process, t: Array
+  ) -> tuple[Array, Array]:
+    """Returns ((1 - alpha k) / o, -sigma k / o), large at m."""
+    d, alpha, sigma = self.data_std, process.alpha(t), process.sigma(t)
+    n = sigma / alpha
+    above = n - self.sigma_min
+    kept = d**2 / (above**2 + d**2)  # alpha k
+    out = above * d / jnp.sqrt(n**2 + d**2)
+    out = jnp.where(jnp.abs(out) < _LEAST, _LEAST, out)
+    return (1 - kept) / out, -kept * n / out
 
 
 def value(

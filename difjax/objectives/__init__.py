@@ -4,7 +4,9 @@ from difjax.objectives.base import Generative, Objective
 from difjax.objectives.bound import Large, Learned, Small
 from difjax.objectives.classifier import Classifier
 from difjax.objectives.denoising import Denoising, half_sum, mean
+from difjax.objectives.hybrid import Hybrid, ImportanceHybrid
 from difjax.objectives.times import (
+  EquivalentTimes,
   LevelTimes,
   LikelihoodImportanceTimes,
   LogitNormalTimes,
@@ -12,11 +14,13 @@ from difjax.objectives.times import (
   Times,
   UniformTimes,
 )
+from difjax.objectives.uncertainty import UncertaintyDenoising
 from difjax.objectives.weightings import (
   EDMWeighting,
   LikelihoodWeighting,
   MinSNRWeighting,
   SigmoidWeighting,
+  TruncatedSNRWeighting,
   UniformWeighting,
   Weighting,
 )
@@ -25,7 +29,10 @@ __all__ = [
   'Classifier',
   'Denoising',
   'EDMWeighting',
+  'EquivalentTimes',
   'Generative',
+  'Hybrid',
+  'ImportanceHybrid',
   'Large',
   'Learned',
   'LevelTimes',
@@ -38,6 +45,8 @@ __all__ = [
   'SigmoidWeighting',
   'Small',
   'Times',
+  'TruncatedSNRWeighting',
+  'UncertaintyDenoising',
   'UniformTimes',
   'UniformWeighting',
   'Weighting',

@@ -8,16 +8,26 @@ are objectives; none of them brings a loop of its own.
 from __future__ import annotations
 
 import abc
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import jax
 
 from difjax.denoising import prediction
+from difjax.processes import base as processes
 from difjax.typing import Array, Batch, Cond, Key, Metrics, Params, PyTree
 
 
 class Objective(abc.ABC):
-  """A loss over parameters."""
+  """A loss over parameters.
+
+  Attributes:
+    evaluations: of networks, in one call of the denoiser if there is one.
+    null_label: whether the denoiser was trained without labels too, so that it
+      knows what the label -1 stands for.
+  """
+
+  evaluations: ClassVar[int] = 1
+  null_label: ClassVar[bool] = False
 
   @abc.abstractmethod
   def init(self, key: Key, batch: Batch) -> Params:
@@ -71,9 +81,17 @@ class Objective(abc.ABC):
 
 
 class Generative(Protocol):
-  """An objective whose parameters can be sampled from."""
+  """An objective whose parameters can be sampled from.
 
-  process: object
+  Attributes:
+    process: how data become noise.
+    evaluations: as of an `Objective`.
+    null_label: likewise.
+  """
+
+  process: processes.Process
+  evaluations: int
+  null_label: bool
 
   def denoiser(self, params: Params, cond: Cond = None) -> prediction.Denoiser:
     """Returns the denoiser under a condition."""

@@ -126,11 +126,11 @@ def terms(
     x = process.perturb(x0, eps, t)
     found = denoiser(x, jnp.broadcast_to(t, x.shape[:1]))
     guess = jnp.clip(found.x0, -1, 1) if clip else found.x0
-    return _level(process, x0, x, guess, found.spread, i, variance)
+    return term(process, x0, x, guess, found.spread, i, variance)
 
   levels = jax.lax.map(level, jnp.arange(process.levels))
-  every = jnp.concatenate([levels, _prior(process, x0)[None]]).T
-  return every / (math.prod(x0.shape[1:]) * math.log(2))
+  prior = _bits(_prior(process, x0), x0)
+  return jnp.concatenate([levels, prior[None]]).T
 
 
 def decoder_logp(x0: Array, mean: Array, std: Array) -> Array:
@@ -146,7 +146,7 @@ def decoder_logp(x0: Array, mean: Array, std: Array) -> Array:
   return log_high + jnp.log(jnp.maximum(1 - ratio, _TINY))
 
 
-def _level(
+def term(
   process: discrete.Tabulated,
   x0: Array,
   x: Array,
@@ -155,21 +155,34 @@ def _level(
   i: Array,
   variance: Variance,
 ) -> Array:
-  """Returns the term [B] of level i in nats: (3) at 0, else one of (2)."""
+  """Evaluates the bound at one level: (3) at level 0, else a term of (2).
+
+  Args:
+    process: the process, with levels.
+    x0: [B, ...], grey levels as b / 127.5 - 1.
+    x: [B, ...], the data at that level.
+    guess: [B, ...], the denoiser's x_0.
+    spread: [B, ...], of a learned variance, or None.
+    i: the level, scalar or [B].
+    variance: of the reverse steps.
+
+  Returns:
+    Bits per dimension [B].
+  """
   later = jnp.maximum(i, 1)  # level 0 borrows the small variance of level 1
-  t, s = (process.time(j).astype(x0.dtype) for j in (later, later - 1))
+  t, s = (process.time(j.astype(x0.dtype)) for j in (later, later - 1))
   mean, small = process.posterior(x, x0, t, s)
   model_mean, _ = process.posterior(x, guess, t, s)
-  first = i == 0
-  large = jnp.where(first, process.sigma(s) ** 2, process.transition(t, s)[1])
-  log_small = jnp.log(small)
-  log_model = variance(log_small, jnp.log(large), first, spread)
+  large = jnp.where(i == 0, process.sigma(s) ** 2, process.transition(t, s)[1])
+  first, log_small, log_large = (
+    base.expand(each, x) for each in (i == 0, jnp.log(small), jnp.log(large)))
+  log_model = variance(log_small, log_large, first, spread)
   divergence = 0.5 * (
     log_model - log_small + jnp.expm1(log_small - log_model)
     + (mean - model_mean) ** 2 * jnp.exp(-log_model)
   )  # fmt: skip
   decoded = -decoder_logp(x0, guess, jnp.exp(0.5 * log_model))
-  return _sum(jnp.where(first, decoded, divergence))
+  return _bits(_sum(jnp.where(first, decoded, divergence)), x0)
 
 
 def _prior(process: discrete.Tabulated, x0: Array) -> Array:
@@ -179,6 +192,11 @@ def _prior(process: discrete.Tabulated, x0: Array) -> Array:
   ratio = 2 * (jnp.log(process.sigma(t)) - prior)
   shift = base.expand(process.alpha(t), x0) * x0 / math.exp(prior)
   return 0.5 * _sum(jnp.expm1(ratio) - ratio + shift**2)
+
+
+def _bits(nats: Array, x0: Array) -> Array:
+  """Returns bits per dimension of nats per image [B]."""
+  return nats / (math.prod(x0.shape[1:]) * math.log(2))
 
 
 def _sum(each: Array) -> Array:

@@ -128,6 +128,32 @@ class LikelihoodImportanceTimes(Times):
     return (last - first) / (slope * (process.t_max - process.t_min))
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EquivalentTimes(Times):
+  """Times of another process, carried over to where the noise is the same.
+
+  A network of noise levels is so trained on the levels of VP or VE, as Karras
+  et al. 2022 do (table 1).
+
+  Attributes:
+    process: the other process.
+    times: the density of its times.
+  """
+
+  process: base.Process
+  times: Times = UniformTimes()
+
+  def quantile(self, process: base.Process, u: Array) -> Array:
+    """Returns the t as noisy as Q(u) of the other."""
+    other = self.times.quantile(self.process, u)
+    return process.time_of_logsnr(self.process.logsnr(other))
+
+  def importance(self, process: base.Process, t: Array) -> Array:
+    """Returns the factor that the other has there."""
+    other = self.process.time_of_logsnr(process.logsnr(t))
+    return self.times.importance(self.process, other)
+
+
 def _normal(u: Array) -> Array:
   """Returns the standard normal's quantiles, finite at the ends."""
   smallest = jnp.finfo(u.dtype).eps

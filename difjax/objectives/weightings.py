@@ -14,6 +14,7 @@ same loss, whatever the network puts out.
 | LikelihoodWeighting  | score      | g^2                          | Song et al. 2021  |
 | EDMWeighting         | x_0        | (s^2 + d^2) / (s d)^2, s = sigma / alpha | Karras et al. 2022 |
 | MinSNRWeighting      | x_0        | min(SNR, gamma)              | Hang et al. 2023  |
+| TruncatedSNRWeighting | x_0       | max(SNR, 1)                  | Salimans & Ho 2022 |
 | SigmoidWeighting     | eps        | sigmoid(b - lambda) (-dlambda/dt) | Hoogeboom et al. 2024 |
 
 Sigmoid weights the noise's error over lambda, hence the slope; all others are
@@ -76,13 +77,19 @@ class UniformWeighting:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LikelihoodWeighting:
-  """Weight g^2 on the score's error: a bound on the likelihood."""
+  """Weight g^2 on the score's error: a bound on the likelihood.
+
+  Attributes:
+    factor: of the weight: 1/2 for the bound itself, as SiT has it.
+  """
+
+  factor: float = 1.0
 
   def __call__(
     self, process: base.Process, target: targets.Target, t: Array
   ) -> Array:
     """Returns the weight in the shape of t."""
-    weight = process.diffusion2(t)
+    weight = self.factor * process.diffusion2(t)
     return converted(weight, targets.Score(), target, process, t)
 
 
@@ -122,6 +129,18 @@ class MinSNRWeighting:
   ) -> Array:
     """Returns the weight in the shape of t."""
     weight = jnp.minimum(jnp.exp(process.logsnr(t)), self.gamma)
+    return converted(weight, targets.Data(), target, process, t)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TruncatedSNRWeighting:
+  """Weight max(SNR, 1) on the data's error."""
+
+  def __call__(
+    self, process: base.Process, target: targets.Target, t: Array
+  ) -> Array:
+    """Returns the weight in the shape of t."""
+    weight = jnp.maximum(jnp.exp(process.logsnr(t)), 1)
     return converted(weight, targets.Data(), target, process, t)
 
 

@@ -64,3 +64,26 @@ def test_unit_variance(process):
   np.testing.assert_allclose(
     c**2 * ((0.3 * alpha) ** 2 + sigma**2), 1, rtol=1e-12
   )
+
+
+def test_the_time_of_another_process():
+  # Karras et al. 2022, table 1: VP's t as a function of sigma.
+  sigma, slope, low = np.geomspace(0.01, 100, 7), 19.9, 0.1
+  root = np.sqrt(low**2 + 2 * slope * np.log1p(sigma**2))
+  noise = denoising.TimeOf(process=processes.VP(), factor=999.0)
+  c_noise = noise(processes.EDM(), sigma)
+  np.testing.assert_allclose(c_noise, 999 * (root - low) / slope, rtol=1e-9)
+
+
+def test_the_nearest_level():
+  # By search through the cosine's levels, and a last one without noise.
+  n, s, most = 100, 0.008, 0.999
+  h = np.cos((np.arange(n + 1) / n + s) / (1 + s) * np.pi / 2) ** 2
+  alpha2 = np.cumprod(1 - np.minimum(1 - h[1:] / h[:-1], most))
+  levels = np.concatenate([[0], np.sqrt(1 / alpha2 - 1)])
+  table = processes.CosineBetas(levels=n, offset=s, beta_max=most)
+  sigma = np.concatenate([levels[1:], np.geomspace(1e-3, 500, 97)])
+  expected = abs(sigma[:, None] - levels).argmin(1) - 1
+  c_noise = denoising.NearestLevel(process=table)(processes.EDM(), sigma)
+  np.testing.assert_array_equal(c_noise, expected)
+  assert {-1, 0, n - 1} <= set(expected)

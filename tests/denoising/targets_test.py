@@ -110,6 +110,21 @@ def test_preconditioned_is_edm():
   )
 
 
+def test_consistency_leaves_x_alone_at_the_least_noise():
+  # Song et al. 2023, appendix C, with n for n - m below c_out as in the code.
+  d, m, sigma = 0.5, 0.002, np.geomspace(0.002, 80, 9)
+  f, x = np.random.default_rng(0).normal(size=(2, 9, 3))
+  c_skip = d**2 / ((sigma - m) ** 2 + d**2)
+  c_out = (sigma - m) * d / np.sqrt(sigma**2 + d**2)
+  pair = targets.invert(
+    denoising.Consistency(data_std=d, sigma_min=m), processes.EDM(), f, x, sigma
+  )
+  np.testing.assert_allclose(
+    pair.x0, c_skip[:, None] * x + c_out[:, None] * f, rtol=1e-11, atol=1e-11
+  )
+  np.testing.assert_allclose(pair.x0[0], x[0], rtol=1e-11)
+
+
 def test_preconditioned_output_has_unit_variance(process):
   # For data of variance d^2: a^2 d^2 + b^2 = 1 at every time.
   target, t = denoising.Preconditioned(data_std=0.7), times(process)

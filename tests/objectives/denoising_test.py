@@ -13,7 +13,6 @@ from flax import linen as nn
 
 from difjax import denoising, objectives, processes
 from difjax.denoising import targets
-from difjax.objectives.denoising import NULL_LABEL
 from tests import analytic
 
 pytestmark = pytest.mark.usefixtures('x64')
@@ -49,6 +48,15 @@ class Said(nn.Module):
     scale = self.param('scale', nn.initializers.ones, ())
     label = self.function(cond['label']).astype(x.dtype)
     return scale * label[:, None, None, None] + 0 * x
+
+
+class Enlarged(nn.Module):
+  """A network that puts out the one pixel which it is to enlarge."""
+
+  @nn.compact
+  def __call__(self, x, noise, cond=None, *, train=False):
+    scale = self.param('scale', nn.initializers.ones, ())
+    return scale * cond['low_res'] + 0 * x
 
 
 def objective(data, process, target, **fields):
@@ -166,14 +174,14 @@ def test_denoiser_is_the_networks(target):
   np.testing.assert_allclose(got.eps, wanted.eps, rtol=1e-8, atol=1e-9)
 
 
-def labelled(rate, n=4096, **fields):
-  """Returns the loss of a network that says its label, all of them 3."""
+def labelled(rate, n=4096, label=3, function=lambda label: label, **fields):
+  """Returns the loss of a network that says its label, the same for all."""
   task = objectives.Denoising(
-    process=processes.VP(), target=denoising.Data(), network=Said(),
-    label_dropout=rate, **fields,
+    process=processes.VP(), target=denoising.Data(),
+    network=Said(function=function), label_dropout=rate, **fields,
   )  # fmt: skip
   batch = {
-    'image': jnp.zeros((n, 1, 1, 1)), 'label': jnp.full(n, 3, jnp.int32),
+    'image': jnp.zeros((n, 1, 1, 1)), 'label': jnp.stack(n * [label]),
   }  # fmt: skip
   params = task.init(jax.random.key(0), batch)
   loss = jax.jit(task.loss)
@@ -192,10 +200,43 @@ def test_the_reduction_is_used():
   assert labelled(0.0, n=64, reduction=objectives.half_sum) == 4.5
 
 
+# The mean of 1, 2, 3 and 5 is 2.75, and their variance 2.1875; that of their
+# squares is 9.75, if the batch says that the small image is 0.
+@pytest.mark.parametrize(('given', 'loss'), [
+  ({}, 2.1875), ({'low_res': jnp.zeros((1, 1, 1, 1))}, 9.75),
+])
+def test_small_images_are_made_of_the_data(given, loss):
+  task = objectives.Denoising(
+    process=processes.VP(), target=denoising.Data(), network=Enlarged(),
+    low_res=denoising.AveragePool(factor=2),
+  )  # fmt: skip
+  batch = {'image': jnp.asarray([1.0, 2, 3, 5]).reshape(1, 2, 2, 1)} | given
+  params = task.init(jax.random.key(0), batch)
+  found, _ = task.loss(
+    params, (), (), batch, jax.random.key(1), step=0, ema={})
+  assert found == pytest.approx(loss)
+
+
 @pytest.mark.parametrize(('rate', 'loss'), [(0.0, 9.0), (1.0, 1.0)])
 def test_all_or_no_labels_are_hidden(rate, loss):
-  assert NULL_LABEL == -1
   assert labelled(rate, n=64) == loss
+
+
+@pytest.mark.parametrize(('rate', 'loss'), [(0.0, 9.0), (1.0, 0.0)])
+def test_hidden_weights_of_classes_are_zeros(rate, loss):
+  """A network that says the sum of its weights, here 1 and 2."""
+  total = lambda label: jnp.sum(label, axis=-1)
+  weights = jnp.asarray([1.0, 2.0])
+  assert labelled(rate, n=8, label=weights, function=total) == loss
+
+
+def test_what_hides_labels_knows_what_none_is():
+  known = lambda rate: objectives.Denoising(
+    process=processes.VP(), target=denoising.Data(), network=Said(),
+    label_dropout=rate,
+  ).null_label  # fmt: skip
+  assert known(0.1)
+  assert not known(0.0)
 
 
 def test_the_denoiser_sees_its_condition():

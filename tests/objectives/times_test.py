@@ -131,3 +131,21 @@ def test_stratified_batches_differ():
     times.draw(processes.VP(), jax.random.key(seed), 4)[0] for seed in (0, 1)
   )
   assert not np.any(np.asarray(one) == np.asarray(two))
+
+
+def test_times_of_another_process_are_as_noisy():
+  # Log-uniform sigma: VE's uniform times on the EDM process.
+  ve = processes.VE(sigma_min=0.02, sigma_max=100.0)
+  times = objectives.EquivalentTimes(process=ve)
+  exact = 0.02 * 5000 ** (ve.t_min + U * (ve.t_max - ve.t_min))
+  got = times.quantile(EDM, jnp.asarray(U))
+  np.testing.assert_allclose(got, exact, rtol=1e-10)
+
+
+def test_importance_of_another_process_is_its_own():
+  base = objectives.LikelihoodImportanceTimes()
+  times = objectives.EquivalentTimes(process=processes.VP(), times=base)
+  u = jnp.asarray(U)
+  got = times.importance(EDM, times.quantile(EDM, u))
+  exact = base.importance(processes.VP(), base.quantile(processes.VP(), u))
+  np.testing.assert_allclose(got, exact, rtol=1e-8)

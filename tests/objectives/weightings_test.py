@@ -16,6 +16,7 @@ WEIGHTINGS = (
   objectives.LikelihoodWeighting(),
   objectives.EDMWeighting(),
   objectives.MinSNRWeighting(),
+  objectives.TruncatedSNRWeighting(),
   objectives.SigmoidWeighting(),
 )
 
@@ -115,6 +116,16 @@ def test_min_snr(target, formula):
   # Hang et al. 2023, section 3.4: x_0, eps and v, gamma = 5.
   got = objectives.MinSNRWeighting(gamma=5.0)(VP, target, T)
   np.testing.assert_allclose(got, formula(snr(VP, T)), rtol=1e-9)
+
+
+def test_truncated_snr():
+  # Salimans & Ho 2022, section 4: max(SNR, 1) on x_0, so on eps max(1, 1/SNR).
+  weighting, ratio = objectives.TruncatedSNRWeighting(), snr(VP, T)
+  assert ratio.min() < 1 < ratio.max()
+  of_data = weighting(VP, denoising.Data(), T)
+  np.testing.assert_allclose(of_data, np.maximum(ratio, 1), rtol=1e-9)
+  of_noise = weighting(VP, denoising.Noise(), T)
+  np.testing.assert_allclose(of_noise, np.maximum(1, 1 / ratio), rtol=1e-9)
 
 
 def test_likelihood(process):
