@@ -22,6 +22,7 @@ _VERBS = types.MappingProxyType({
   'evaluate': 'measure a trained model, such as its bits per dimension',
   'report': 'judge a trained model and write report.html',
   'convert': 'make a work directory of an official checkpoint',
+  'ema': 'make an average of any width after training',
   'data': 'prepare or index a data set',
   'bench': 'measure the loop against the bare compiled step',
   'doctor': 'say what is installed, what runs and what is missing',

@@ -25,6 +25,7 @@ from difjax.data.transforms import (
   Flip,
   RandomCrop,
   Resize,
+  ScaledCrop,
   Transform,
 )
 
@@ -44,6 +45,7 @@ __all__ = [
   'Pipeline',
   'RandomCrop',
   'Resize',
+  'ScaledCrop',
   'Source',
   'StyleGAN',
   'Subset',

@@ -103,8 +103,18 @@ def centre_crop(image: Image.Image, size: int) -> Image.Image:
   """Scales the short side to `size`, then crops the central square.
 
   This is the preparation of ADM (Dhariwal and Nichol 2021) that ImageNet
-  results since compare under: halve with a box filter while the short side is
-  at least 2 size, then scale with a bicubic one.
+  results since compare under.
+  """
+  image = scaled(image, size)
+  left, top = (image.width - size) // 2, (image.height - size) // 2
+  return image.crop((left, top, left + size, top + size))
+
+
+def scaled(image: Image.Image, size: int) -> Image.Image:
+  """Scales the short side to `size`, as ADM does.
+
+  It is halved with a box filter while it is at least 2 size, then scaled with
+  a bicubic one.
   """
   from PIL import Image
 
@@ -113,12 +123,10 @@ def centre_crop(image: Image.Image, size: int) -> Image.Image:
       (image.width // 2, image.height // 2), Image.Resampling.BOX
     )
   scale = size / min(image.size)
-  image = image.resize(
+  return image.resize(
     (round(image.width * scale), round(image.height * scale)),
     Image.Resampling.BICUBIC,
   )
-  left, top = (image.width - size) // 2, (image.height - size) // 2
-  return image.crop((left, top, left + size, top + size))
 
 
 def encode_png(pixels: Array) -> bytes:

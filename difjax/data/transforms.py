@@ -11,6 +11,7 @@ CelebA as papers have it, 178 x 218 -> 140 -> 64, is a `Crop` and a bilinear
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Literal, Protocol
 
 import numpy as np
@@ -63,6 +64,33 @@ class RandomCrop:
     top, left = rng.integers(0, 2 * p + 1, size=2)
     padded = np.pad(image, ((p, p), (p, p), (0, 0)), mode='reflect')
     return _with(example, padded[top : top + height, left : left + width])
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ScaledCrop:
+  """Scales as ADM does to a random size, then crops a random window.
+
+  ADM's classifiers are trained so (Dhariwal and Nichol 2021, official code).
+
+  Attributes:
+    size: side of the window.
+    least: of the short side, what the window shows at least.
+  """
+
+  size: int
+  least: float = 0.8
+
+  def __call__(
+    self, example: dict[str, Array], rng: np.random.Generator
+  ) -> dict[str, Array]:
+    """Image [H, W, C] to [size, size, C]."""
+    n = self.size
+    side = int(rng.integers(n, math.ceil(n / self.least), endpoint=True))
+    image = _from_pil(images.scaled(_to_pil(example['image']), side))
+    height, width, _ = image.shape
+    top = rng.integers(height - n, endpoint=True)
+    left = rng.integers(width - n, endpoint=True)
+    return _with(example, image[top : top + n, left : left + n])
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

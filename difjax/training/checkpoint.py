@@ -62,8 +62,13 @@ class Checkpoints:
 class Checkpointer:
   """Saves and restores the states of one work directory."""
 
-  def __init__(self, workdir: pathlib.Path, options: Checkpoints) -> None:
-    self._directory = pathlib.Path(workdir).absolute() / 'checkpoints'
+  def __init__(
+    self,
+    workdir: pathlib.Path,
+    options: Checkpoints,
+    folder: str = 'checkpoints',
+  ) -> None:
+    self._directory = pathlib.Path(workdir).absolute() / folder
     self._sealer = futures.ThreadPoolExecutor(1)
     self._sealing: list[futures.Future[None]] = []
     self._manager = ocp.CheckpointManager(
@@ -85,9 +90,12 @@ class Checkpointer:
     Raises:
       CheckpointError: this or an earlier save could not be written.
     """
-    self._check_space(state)
+    self.save_items(_split(state), meta)
+
+  def save_items(self, items: dict[str, PyTree], meta: dict[str, Any]) -> None:
+    """Starts to save trees by name; see `save`."""
+    self._check_space(items)
     step = int(meta['step'])
-    items = _split(state)
     parts = {k: ocp.args.StandardSave(v) for k, v in items.items()}
     jsons = {'meta': meta, 'schema': _schema(items)}
     parts |= {k: ocp.args.JsonSave(v) for k, v in jsons.items()}
@@ -139,6 +147,23 @@ class Checkpointer:
     parts, meta = found
     return parts[item], meta
 
+  def restore_items(
+    self, step: int, items: dict[str, PyTree]
+  ) -> dict[str, PyTree]:
+    """Restores trees by name of one step, and no other in its place.
+
+    Args:
+      step: one of `steps`.
+      items: ShapeDtypeStructs of the trees.
+
+    Raises:
+      CheckpointError: the step does not verify or holds others.
+    """
+    fault = self._fault(step)
+    if fault is not None:
+      raise errors.CheckpointError(f'{self._directory / str(step)}: {fault}')
+    return self._read(step, items)[0]
+
   def close(self) -> None:
     """Waits for what is being written.
 
@@ -154,7 +179,7 @@ class Checkpointer:
       self._sealer.shutdown()
       self._guard(self._manager.close)
 
-  def _check_space(self, state: states.TrainState) -> None:
+  def _check_space(self, state: PyTree) -> None:
     """Fails before orbax begins: it leaves a torn step on a full disk."""
     needed = sum(leaf.nbytes for leaf in jax.tree.leaves(state)) + _MARGIN
     free = shutil.disk_usage(self._directory).free

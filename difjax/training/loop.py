@@ -26,6 +26,7 @@ from difjax.data import device
 from difjax.data import pipeline as pipelines
 from difjax.objectives import base
 from difjax.training import (
+  augmentation,
   checkpoint,
   hooks,
   optimisers,
@@ -58,6 +59,7 @@ class Trainer:
     seed: of parameters, noise and times (the data have their own).
     dequantise: whether bytes become reals with uniform noise, as likelihoods
       want them (`data.device`, equation 3).
+    augment: random changes to the images that the network is told of.
     log_every: steps between two rows of metrics, which are means over them.
     max_streak: so many non-finite steps in a row end the run.
     tensorboard: whether event files are written beside `metrics.jsonl`.
@@ -77,6 +79,7 @@ class Trainer:
   hooks: tuple[hooks.Hook, ...] = ()
   seed: int = 0
   dequantise: bool = False
+  augment: augmentation.Augmentation | None = None
   log_every: int = 50
   max_streak: int = 10
   tensorboard: bool = True
@@ -110,7 +113,7 @@ def compiled(
   whole = meshes.replicated(mesh)
   function = step.make_step(
     trainer.objective, transformation, trainer.ema, trainer.seed,
-    dequantise=trainer.dequantise,
+    dequantise=trainer.dequantise, augment=trainer.augment,
   )  # fmt: skip
   batches = meshes.batch_sharding(mesh)
   jitted = jax.jit(

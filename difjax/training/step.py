@@ -16,6 +16,7 @@ import optax
 
 from difjax.data import device
 from difjax.objectives import base
+from difjax.training import augmentation
 from difjax.training import ema as emas
 from difjax.training import state as states
 from difjax.typing import Array, Batch, Key, Metrics, PyTree
@@ -23,7 +24,7 @@ from difjax.typing import Array, Batch, Key, Metrics, PyTree
 Step = Callable[
   [states.TrainState, Batch], tuple[states.TrainState, Metrics]
 ]
-_INIT, _TRAIN, _DEQUANTISE = 0, 1, 2  # streams of the seed
+_INIT, _TRAIN, _DEQUANTISE, _AUGMENT = 0, 1, 2, 3  # streams of the seed
 
 
 def init_state(
@@ -55,6 +56,7 @@ def make_step(
   frozen: PyTree = None,
   *,
   dequantise: bool = False,
+  augment: augmentation.Augmentation | None = None,
 ) -> Step:
   """Returns the step (state, batch) -> (state, metrics), to be compiled.
 
@@ -65,14 +67,14 @@ def make_step(
     seed: of noise and times.
     frozen: parameters that the objective uses and does not train.
     dequantise: whether bytes become reals by `device.dequantise`.
+    augment: what changes the batch before the objective sees it.
   """
 
   def step(
     state: states.TrainState, batch: Batch
   ) -> tuple[states.TrainState, Metrics]:
     key = _key(seed, _TRAIN, state.step)
-    noise = _key(seed, _DEQUANTISE, state.step) if dequantise else None
-    batch = {**batch, 'image': _reals(batch['image'], noise)}
+    batch = _prepared(batch, seed, state.step, dequantise, augment)
     (loss, (metrics, aux)), grads = objective.gradients(
       state.params, state.aux, frozen, batch, key,
       step=state.step, ema=state.ema,
@@ -108,11 +110,21 @@ def make_step(
   return step
 
 
-def _reals(image: Array, noise: Key | None) -> Array:
-  """Images in [-1, 1]; a key dequantises."""
-  if noise is not None:
-    image = device.dequantise(image, noise)
-  return device.to_unit_range(image)
+def _prepared(
+  batch: Batch,
+  seed: int,
+  step: Array,
+  dequantise: bool,
+  augment: augmentation.Augmentation | None,
+) -> Batch:
+  """What the objective sees: images in [-1, 1], perhaps augmented."""
+  image = batch['image']
+  if dequantise:
+    image = device.dequantise(image, _key(seed, _DEQUANTISE, step))
+  batch = {**batch, 'image': device.to_unit_range(image)}
+  if augment is None:
+    return batch
+  return augment(batch, _key(seed, _AUGMENT, step))
 
 
 def _key(seed: int, stream: int, step: Array) -> Key:

@@ -54,6 +54,22 @@ def test_centre_crop_of_the_same_scale_is_a_slice():
   np.testing.assert_array_equal(after['image'], before['image'][:, 2:6])
 
 
+def test_scaled_crops_are_windows_at_every_size():
+  before, generator = example(8, 12), rng()
+  pillow = Image.fromarray(before['image'])
+  windows = {n: set() for n in (8, 9, 10)}  # 8 / 0.8 = 10
+  for side, found in windows.items():
+    image = np.asarray(
+      pillow.resize((round(12 * side / 8), side), Image.Resampling.BICUBIC))
+    height, width, _ = image.shape
+    for top in range(height - 7):
+      for left in range(width - 7):
+        found.add(image[top : top + 8, left : left + 8].tobytes())
+  crop = transforms.ScaledCrop(size=8)
+  seen = {crop(before, generator)['image'].tobytes() for _ in range(900)}
+  assert seen == set.union(*windows.values())
+
+
 @pytest.mark.parametrize('channels', [1, 3, 4])
 def test_resize_is_pillows_bicubic(channels):
   before = example(6, 9, channels)

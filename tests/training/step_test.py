@@ -15,11 +15,6 @@ from difjax.training import loop
 from difjax.training import mesh as meshes
 from tests import tiny
 
-MESHES = {
-  'data=8': training.Mesh(),
-  'fsdp=8': tiny.FSDP,
-  'data=2 fsdp=4': training.Mesh(data=2, fsdp=4),
-}
 KEY = 11  # of a step
 
 
@@ -39,10 +34,16 @@ def gradients(objective, mesh, params, batch):
     return jax.device_get((loss, grads))
 
 
-@pytest.fixture(scope='module', params=['float32', 'float64'])
-def problem(request):
-  """Objective, parameters away from zero, a batch, and truth on one device."""
-  dtype = np.dtype(request.param)
+@pytest.mark.parametrize(  # `loop_test` splits the parameters in eight
+  ('kind', 'mesh', 'bound'),
+  [
+    ('float32', training.Mesh(), 1e-5),
+    ('float64', training.Mesh(data=2, fsdp=4), 1e-12),
+  ],
+)
+def test_gradients_do_not_depend_on_the_mesh(kind, mesh, bound):
+  """At parameters away from zero, against one device."""
+  dtype = np.dtype(kind)
   with jax.enable_x64(dtype == np.float64):
     trainer = tiny.trainer()
     network = trainer.objective.network.clone(dtype=dtype)
@@ -55,17 +56,8 @@ def problem(request):
     )
     images = probe['image'] / dtype.type(127.5) - 1
     batch = {'image': images.astype(dtype), 'label': probe['label']}
-    truth = gradients(objective, tiny.OneDevice(), params, batch)
-    yield objective, params, batch, truth
-
-
-@pytest.mark.parametrize('mesh', MESHES)
-def test_gradients_do_not_depend_on_the_mesh(problem, mesh):
-  objective, params, batch, (loss, truth) = problem
-  dtype = batch['image'].dtype
-  bound = {4: 1e-5, 8: 1e-12}[dtype.itemsize]
-  with jax.enable_x64(dtype == np.float64):
-    found_loss, found = gradients(objective, MESHES[mesh], params, batch)
+    loss, truth = gradients(objective, tiny.OneDevice(), params, batch)
+    found_loss, found = gradients(objective, mesh, params, batch)
   assert found_loss.dtype == dtype
   np.testing.assert_allclose(found_loss, loss, rtol=bound)
   for (path, leaf), expected in zip(
