@@ -82,6 +82,45 @@ def flow(network: Spec) -> Spec:
   )
 
 
+def sit(network: Spec) -> Spec:
+  """Returns SiT's objective: flow matching, the clock from noise to data."""
+  return dict(
+    type='objectives.Denoising',
+    network=network,
+    process=dict(type='processes.RectifiedFlow'),
+    target=dict(type='denoising.Velocity', factor=-1.0),
+    inputs=dict(
+      type='denoising.InputMap',
+      noise=dict(type='denoising.Linear', factor=-1.0, offset=1.0),
+    ),
+    times=dict(type='objectives.UniformTimes', stratified=False),
+    weighting=dict(type='objectives.UniformWeighting'),
+    label_dropout=0.1,
+  )
+
+
+def learned_range(network: Spec) -> Spec:
+  """Returns DiT's and ADM's objective: DDPM's levels, a learned variance.
+
+  The network has twice the output channels of its input.
+  """
+  levels = 1_000
+  return dict(
+    type='objectives.Hybrid',
+    bound_weight=1 / levels,
+    network=network,
+    process=dict(type='processes.LinearBetas', levels=levels),
+    target=dict(type='denoising.Noise'),
+    inputs=dict(
+      type='denoising.InputMap',
+      noise=dict(type='denoising.Linear', factor=float(levels), offset=-1.0),
+    ),
+    times=dict(type='objectives.LevelTimes', stratified=False),
+    weighting=dict(type='objectives.UniformWeighting'),
+    label_dropout=0.1,
+  )
+
+
 def adam(schedule: Spec, clip_norm: float | None = 1.0, **betas: float) -> Spec:
   """Returns Adam under a learning-rate schedule."""
   return dict(
@@ -131,6 +170,15 @@ def ddim(steps: int, eta: float = 0.0) -> Spec:
   )
 
 
+def multistep(steps: int) -> Spec:
+  """Returns DPM-Solver++ 2M on EDM's grid: as many evaluations as steps."""
+  return dict(
+    type='sampling.FixedGrid',
+    solver=dict(type='sampling.DPMSolverPP', order=2),
+    grid=dict(type='sampling.Karras', steps=steps, rho=7.0),
+  )
+
+
 def adaptive(tolerance: float) -> Spec:
   """Returns the adaptive probability-flow ODE."""
   return dict(type='sampling.AdaptiveODE', rtol=tolerance, atol=tolerance)
@@ -175,6 +223,51 @@ def restorations(sampler: Spec) -> Spec:
   )
 
 
+def guidance_sweep(sampler: Spec, train: Spec, **fields: Any) -> Spec:
+  """Returns the part of a report that guides more and more strongly."""
+  return dict(
+    type='evaluation.GuidanceSweep', sampler=sampler, train=train, **fields
+  )
+
+
+def solver_study(held_out: Spec, **fields: Any) -> Spec:
+  """Returns a report, or a part of one, that compares solvers on one grid."""
+  solver = lambda kind, **values: dict(type=f'sampling.{kind}', **values)
+  return dict(
+    type='evaluation.SolverStudy',
+    held_out=held_out,
+    grid=dict(partial='sampling.Karras', rho=7.0),
+    solvers={
+      'DDIM': solver('DDIM'),
+      'Heun': solver('Heun'),
+      'DPM-Solver-2': solver('DPMSolver2'),
+      'DPM-Solver-3': solver('DPMSolver3'),
+      'DPM-Solver++ 2S': solver('DPMSolver2', data=True),
+      'DPM-Solver++ 2M': solver('DPMSolverPP', order=2),
+      'DPM-Solver++ 3M': solver('DPMSolverPP', order=3),
+      'UniPC-2': solver('UniPC', order=2),
+      'UniPC-3': solver('UniPC', order=3),
+      'DEIS-4': solver('DEIS', order=4),
+      'iPNDM-4': solver('IPNDM', order=4),
+      'LMS-4': solver('LMS', order=4),
+    },
+    noisy={
+      'DDPM': solver('DDIM', eta=1.0),
+      'DPM-Solver++ SDE': solver('DPMPPSDE'),
+      'SDE-DPM-Solver++ 2M': solver('SDEDPMSolverPP', order=2),
+      'Heun, churned': solver('Churned', churn=5.0, solver=solver('Heun')),
+    },
+    others={
+      'adaptive ODE': [adaptive(10.0**-n) for n in (1, 2, 3)],
+      'adaptive DPM-Solver': [
+        solver('AdaptiveDPM', rtol=rtol, atol=rtol / 5)
+        for rtol in (0.2, 0.05, 0.01)
+      ],
+    },
+    **fields,
+  )
+
+
 def gallery(
   title: str, held_out: Spec, sampler: Spec, **sections: Spec
 ) -> Spec:
@@ -198,7 +291,11 @@ def study(title: str, train: Spec, held_out: Spec) -> Spec:
     sampler=heun(steps=18),
     few=ddim(steps=10),
     sections=dict(
-      restored=restorations(heun(steps=18)), order=('restored',)
+      guided=guidance_sweep(
+        multistep(steps=10), train, scales=(1.0, 1.5, 2.5, 5.0), images=250
+      ),
+      restored=restorations(heun(steps=18)),
+      order=('guided', 'restored'),
     ),
     curves={
       'DDIM': [ddim(n) for n in (5, 10, 20, 35)],

@@ -22,6 +22,7 @@ FIR_DOWN = dict(type='networks.FIRDown')
 FIR_UP = dict(type='networks.FIRUp')
 FOURIER = dict(partial='networks.Fourier', scale=16.0)
 LEVELS = 1_000  # of the discrete systems
+SMALL = dict(type='sampling.DDIM', eta=1.0)  # ancestral, small variance
 UNIT = 2.0  # the width of [-1, 1] over that of [0, 1]
 SIGMA = dict(type='denoising.Sigma', unit=UNIT)
 
@@ -75,6 +76,22 @@ def ddpm(**fields: Any) -> Spec:
 def ddpm_256() -> Spec:
   """Returns the network of Ho et al. 2020 for 256 x 256 pixels."""
   return ddpm(multipliers=(1, 1, 2, 2, 4, 4), dropout=0.0)
+
+
+def original_ddpm(**fields: Any) -> Spec:
+  """Returns the network of Ho et al. 2020 for 32 x 32 pixels, as they have it.
+
+  Attention follows every block on the way up.
+  """
+  return ddpm(
+    attention_every_up_block=True,
+    block=dict(partial='networks.ResidualBlock'), **fields,
+  )  # fmt: skip
+
+
+def original_ddpm_256() -> Spec:
+  """Returns the network of Ho et al. 2020 for 256 x 256, as they have it."""
+  return original_ddpm(multipliers=(1, 1, 2, 2, 4, 4), dropout=0.0)
 
 
 def refinenet(**fields: Any) -> Spec:
@@ -284,10 +301,13 @@ def celeba() -> Spec:
   return _pipeline(source, batch_size=128)
 
 
-def lsun(category: str, size: int = 256, batch_size: int = 64) -> Spec:
+def lsun(
+  category: str, size: int = 256, batch_size: int = 64, *, flip: bool = True
+) -> Spec:
   """Returns a category of LSUN: the central square at `size` pixels."""
   path = f'data/lsun/{category}_train_lmdb'
-  return _pipeline(dict(type='data.Lmdb', path=path, size=size), batch_size)
+  source = dict(type='data.Lmdb', path=path, size=size)
+  return _pipeline(source, batch_size, flip=flip)
 
 
 def stylegan(path: str, batch_size: int) -> Spec:
@@ -295,10 +315,11 @@ def stylegan(path: str, batch_size: int) -> Spec:
   return _pipeline(dict(type='data.StyleGAN', path=path), batch_size)
 
 
-def _pipeline(source: Spec, batch_size: int) -> Spec:
+def _pipeline(source: Spec, batch_size: int, *, flip: bool = True) -> Spec:
+  transforms = dict(flip=dict(type='data.Flip'), order=('flip',))
   return dict(
     type='data.Pipeline', source=source, batch_size=batch_size,
-    transforms=dict(flip=dict(type='data.Flip'), order=('flip',)),
+    **({'transforms': transforms} if flip else {}),
   )  # fmt: skip
 
 

@@ -142,8 +142,8 @@ def test_order_of_parts_that_are_not_there():
       ['config.type', "there is no 'processes.Vp'", "did you mean 'VP'?"],
     ),
     (
-      dict(type='processes.Brownian'),
-      ['config.type', "there is no 'processes.Brownian'", 'RectifiedFlow'],
+      dict(type='processes.Wiener'),
+      ['config.type', "there is no 'processes.Wiener'", 'RectifiedFlow'],
     ),
     (dict(type='nowhere.Thing'), ['config.type', "no 'nowhere.Thing'"]),
     (dict(type='optax.no_such'), ['config.type', "no 'optax.no_such'"]),

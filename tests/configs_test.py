@@ -15,19 +15,27 @@ from tests import analytic
 
 FOLDER = pathlib.Path(__file__).parents[1] / 'configs'
 CONFIGS = sorted(
-  path for path in FOLDER.rglob('*.py') if not path.stem.endswith('parts')
+  path
+  for path in FOLDER.rglob('*.py')
+  if not path.stem.endswith('parts') and path.parent.name != 'peers'
 )
 SHAPES = {  # of an image, and classes: the data themselves are not at hand
   'quickstart': ((8, 8, 1), 10),
+  'solver_study': ((8, 8, 1), 10),
   'folder': ((32, 32, 3), 0),
   'cifar10': ((32, 32, 3), 0),
   'cifar10/classifier_ve': ((32, 32, 3), 10),
+  'cifar10/edm_ve_cond': ((32, 32, 3), 10),
+  'cifar10/edm_vp_cond': ((32, 32, 3), 10),
+  'afhqv2': ((64, 64, 3), 0),
   'cifar10/edm_unet_16': ((16, 16, 3), 0),
   'celeba': ((64, 64, 3), 0),
   'celebahq': ((256, 256, 3), 0),
   'fashion_mnist/edm_unet': ((28, 28, 1), 10),
   'fashion_mnist': ((16, 16, 1), 10),
   'ffhq': ((256, 256, 3), 0),
+  'imagenet': ((256, 256, 3), 1_000),
+  'imagenet/adm_256_uncond': ((256, 256, 3), 0),
   'imagenet64': ((64, 64, 3), 1_000),
   'lsun': ((256, 256, 3), 0),
 }
@@ -57,17 +65,56 @@ PUBLISHED = {
   'cifar10/ncsn_scales_ema': 44_828_931,
   'cifar10/ncsnv2': 33_970_563,
   'cifar10/classifier_ve': 38_913_242,
+  'cifar10/ddpm': 35_746_307,
+  'cifar10/iddpm_simple': 52_542_979,
+  'cifar10/iddpm_hybrid': 52_546_438,
+  'cifar10/iddpm_vlb': 52_546_438,
+  'cifar10/uvit_s2': 44_255_328,
+  'cifar10/edm_vp': 55_733_891,
+  'cifar10/edm_vp_cond': 55_735_299,
+  'cifar10/edm_ve': 56_397_827 + 128,  # and the fixed frequencies
+  'cifar10/edm_ve_cond': 56_400_643 + 128,
+  'ffhq/edm_vp_64': 61_805_571,
+  'ffhq/edm_ve_64': 62_761_091 + 128,
+  'afhqv2/edm_vp_64': 61_805_571,
+  'afhqv2/edm_ve_64': 62_761_091 + 128,
+  'imagenet/adm_128': 421_529_606,
+  'imagenet/adm_256': 553_838_086,
+  'imagenet/adm_256_uncond': 552_814_086,
+  'imagenet/adm_512': 558_997_638,
+  'imagenet/adm_classifier_128': 42_568_040,
+  'imagenet/adm_classifier_256': 54_096_360,
+  'imagenet/adm_classifier_512': 54_448_360,
+  'imagenet/adm_upsampler_256': 311_795_910,
+  'imagenet/adm_upsampler_512': 308_835_270,
+  'imagenet/iddpm_upsampler_256': 279_792_390,
+  'imagenet64/adm': 295_904_454,
+  'imagenet64/adm_classifier': 65_438_568,
+  'imagenet64/edm_adm': 295_899_267,
+  'imagenet64/iddpm_simple': 121_060_483,
+  'imagenet64/iddpm_hybrid': 121_063_942,
+  'imagenet64/iddpm_vlb': 121_063_942,
+  'imagenet64/iddpm_cond': 273_049_350,
   'celeba/ncsn': 34_428_675,
   'celeba/ncsn_ema': 34_428_675,
   'celeba/ncsn_scales': 57_384_195,
   'celeba/ncsn_scales_ema': 57_384_195,
   'celeba/ncsnv2': 33_970_563,
   'celeba/ncsnpp_ve_discrete': 62_693_251,
+  'celebahq/ddpm_256': 113_673_219,
   'celebahq/ddpm_vp_discrete_256': 111_569_923,
   'celebahq/ncsnpp_ve_256': 65_574_549,
   'celebahq/ncsnpp_ve_1024': 105_785_896,
   'ffhq/ncsnpp_ve_256': 65_574_549,
   'ffhq/ncsnpp_ve_1024': 105_785_896,
+  'lsun/bedroom_adm': 552_814_086,
+  'lsun/bedroom_ddpm': 113_673_219,
+  'lsun/bedroom_iddpm': 113_676_678,
+  'lsun/bedroom_iddpm_slow': 113_676_678,
+  'lsun/cat_adm': 552_814_086,
+  'lsun/cat_ddpm': 113_673_219,
+  'lsun/church_ddpm': 113_673_219,
+  'lsun/horse_adm': 552_814_086,
   'lsun/bedroom_ddpm_vp_discrete': 111_569_923,
   'lsun/bedroom_ncsnpp_ve': 65_574_549,
   'lsun/bedroom_ncsnv2_128': 83_445_379,
@@ -77,7 +124,13 @@ PUBLISHED = {
 # The same parts, less of them: what an objective traces quickly.
 SHALLOW = {
   'networks.UNet': {
-    'multipliers': (1, 1), 'blocks_per_level': 1, 'channels': 32
+    'multipliers': (1, 1), 'blocks_per_level': 1, 'channels': 64
+  },
+  'networks.UNetEncoder': {
+    'multipliers': (1, 1), 'blocks_per_level': 1, 'channels': 64
+  },
+  'networks.MPUNet': {
+    'multipliers': (1, 1), 'blocks_per_level': 1, 'channels': 64
   },
   'networks.RefineNet': {
     'multipliers': (1, 1), 'dilations': (1, 1), 'refine_multipliers': (1, 1),
@@ -106,7 +159,7 @@ def _probe(path, shape=None):
 
 def _header(path, key, default=None):
   """Returns a field of a config's header, which may go on, indented."""
-  field = rf'^{key} +((?:.+\n)(?: {{11}}.+\n)*)'
+  field = rf'^{key:<11}((?:.+\n)(?: {{11}}.+\n)*)'
   found = re.search(field, path.read_text(), re.MULTILINE)
   if found is None:
     return default
@@ -129,8 +182,9 @@ def losses():
 def test_builds_with_the_stated_parameters(path, counts):
   spec, probe = _spec(path), _probe(path)
   trainer = train.build(spec)
-  network = {key: spec['objective'][key] for key in ('type', 'network')}
-  key = json.dumps(network, sort_keys=True) + str(probe)
+  network = dict(spec['objective']['network'], dropout=None)
+  init = type(trainer.objective).init.__qualname__
+  key = json.dumps([init, network], sort_keys=True) + str(probe)
   if key not in counts:
     init = jax.eval_shape(trainer.objective.init, jax.random.key(0), probe)
     counts[key] = pytree.count(init)
@@ -149,8 +203,9 @@ def _loss(objective, batch):
   key = jax.random.key(0)
   params = jax.eval_shape(objective.init, key, batch)
   loss, _ = jax.eval_shape(
-    lambda p, b: objective.loss(p, (), None, b, key, step=0, ema={}),
+    lambda p, aux, b: objective.loss(p, aux, None, b, key, step=0, ema={}),
     params,
+    objective.init_aux(),
     batch,
   )
   return loss

@@ -1,7 +1,8 @@
-"""Parts of the small Fashion-MNIST experiments: one setting, three SDEs.
+"""Parts of the small Fashion-MNIST experiments: one setting, many models.
 
 Images are the 10,000 of the test files at 16 x 16: 8,000 to train, 2,000 held
-out. Bytes are dequantised in training as they are for the likelihood.
+out. Where the likelihood is asked for, bytes are dequantised in training as
+they are for it.
 """
 
 from typing import Any
@@ -11,6 +12,8 @@ from ml_collections import config_dict
 from configs import parts
 
 Spec = dict[str, Any]
+
+DATA_STD = 0.67  # of the pixels in [-1, 1]
 
 NETWORK = dict(
   type='networks.UNet', channels=16, multipliers=(1, 2, 2),
@@ -33,26 +36,75 @@ def images(start: int, stop: int) -> Spec:
 def experiment(
   objective: Spec, steps: int, t_min: float = 1e-3
 ) -> config_dict.ConfigDict:
-  """Returns a run, and how it is judged.
+  """Returns a run, and how its likelihood and its samples are judged.
 
   Args:
     objective: what is trained.
     steps: of 64 images.
     t_min: where samplers end, the paper's 1e-3 (VP, sub-VP) or 1e-5 (VE).
   """
+  config = _run(objective, steps)
+  config.dequantise = True
+  config.evaluation = _evaluation(t_min)
+  config.sampler = config.evaluation.ode.sampler
+  config.report = _pictures(parts.heun(steps=36))
+  return config
+
+
+def few_steps(objective: Spec, grid: Spec) -> config_dict.ConfigDict:
+  """Returns a class-conditional run, and what few evaluations of it reach.
+
+  Args:
+    objective: what is trained.
+    grid: a partial that makes the model's own times of some `steps`.
+  """
+  config = _run(dict(objective, label_dropout=0.1), steps=3_000)
+  kind, fields = grid['partial'], {k: grid[k] for k in grid if k != 'partial'}
+  config.sampler = dict(
+    type='sampling.FixedGrid', solver=dict(type='sampling.Heun'),
+    grid=dict(type=kind, steps=18, **fields),
+  )  # fmt: skip
+  config.report = parts.gallery(
+    'Fashion-MNIST at 16 x 16', images(8_000, 10_000), config.sampler,
+    solvers=_few(grid),
+    guided=parts.guidance_sweep(
+      parts.multistep(10), images(0, 8_000), images=500, size=125
+    ),
+  )  # fmt: skip
+  return config
+
+
+def conditional() -> Spec:
+  """Returns the network, with classes."""
+  return dict(NETWORK, num_classes=10)
+
+
+def _run(objective: Spec, steps: int) -> config_dict.ConfigDict:
   config = config_dict.ConfigDict()
   config.objective = objective
   config.data = dict(
     type='data.Pipeline', source=images(0, 8_000), batch_size=64
   )
-  config.dequantise = True
   config.steps = steps
   config.optimiser = parts.adam(parts.warmup_cosine(1e-3, 250, steps))
   config.ema = dict(main=dict(type='training.WarmedUpEMA', rate=0.999))
-  config.evaluation = _evaluation(t_min)
-  config.sampler = config.evaluation.ode.sampler
-  config.report = _pictures(parts.heun(steps=36))
   return config
+
+
+def _few(grid: Spec) -> Spec:
+  """Returns a comparison of five solvers on a model's own times."""
+  solver = lambda kind, **values: dict(type=f'sampling.{kind}', **values)
+  return dict(
+    type='evaluation.SolverStudy', grid=grid, train=images(0, 8_000),
+    images=500, size=125, mixture=None,
+    solvers={
+      'DDIM': solver('DDIM'),
+      'Heun': solver('Heun'),
+      'DPM-Solver++ 2M': solver('DPMSolverPP', order=2),
+      'UniPC-3': solver('UniPC', order=3),
+    },
+    noisy={'DDPM': solver('DDIM', eta=1.0)},
+  )  # fmt: skip
 
 
 def _pictures(sampler: Spec) -> Spec:

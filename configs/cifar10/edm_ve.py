@@ -1,0 +1,21 @@
+"""EDM on CIFAR-10, unconditional, by NCSN++.
+
+The published count is 56,397,827: 128 of ours are fixed frequencies.
+
+Paper      Karras et al. 2022 (EDM), table 2: unconditional, VE, config F
+Published  FID 1.98 at 35 evaluations
+Parameters 56,397,955
+Cost       390,625 steps of 512 images; EDM: about 2 days on 8 V100; not run
+           here
+Data       https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz
+Command    difjax train --config=configs/cifar10/edm_ve.py --workdir=DIR
+"""
+
+from ml_collections import config_dict
+
+from configs import edm_parts as edm
+
+
+def get_config() -> config_dict.ConfigDict:
+  """Returns the experiment."""
+  return edm.cifar10(edm.ncsnpp())
