@@ -84,6 +84,18 @@ class ExactNoise(nn.Module):
     return scale * analytic.Gaussian().denoiser(self.process)(x, noise).eps
 
 
+class Affine(nn.Module):
+  """An image plus weights times x, all zeros at first; it knows no time."""
+
+  @nn.compact
+  def __call__(self, x, noise, cond=None, *, train=False):
+    """Returns w x + b."""
+    w, b = (
+      self.param(name, nn.initializers.zeros, x.shape[1:]) for name in 'wb'
+    )
+    return w * x + b
+
+
 def exact_noise(process):
   """Returns the objective of `ExactNoise`, and its parameters."""
   objective = objectives.Denoising(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import pathlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from absl import flags
@@ -114,6 +114,74 @@ def _make_room(
           break
 
 
+def of_run(
+  argv: list[str], define: Define, about: str, part: str, *empty: str
+) -> tuple[pathlib.Path | None, flags.FlagValues]:
+  """Parses the flags of a verb that reads a run.
+
+  Args:
+    argv: the arguments after the verb.
+    define: defines the flags on a FlagValues.
+    about: the verb's text for --help.
+    part: of the run's config, which --PART.KEY=VALUE overrides.
+    *empty: other names whose --NAME.KEY=VALUE make a config.
+
+  Returns:
+    What --workdir=DIR says, if it is given, and the flags.
+
+  Raises:
+    ConfigError: a flag is malformed, or the folder holds no run.
+  """
+  workdir, rest = take(argv, 'workdir')
+  folder = None if workdir is None else pathlib.Path(workdir)
+  saved = {} if folder is None else specs.load(folder / 'config.json')
+  configs = {name: config_dict.ConfigDict() for name in empty}
+  configs[part] = config_dict.ConfigDict(saved.get(part, {}))
+  return folder, parse(rest, define, about, configs)
+
+
+def given(
+  values: flags.FlagValues, kinds: Mapping[str, str]
+) -> dict[str, dict[str, Any]]:
+  """Returns the specs that flags have made, by name.
+
+  Args:
+    values: the flags.
+    kinds: by name, the type of what the flags are arguments of.
+  """
+  return {
+    name: {'type': kind, **values[name].value.to_dict()}
+    for name, kind in kinds.items()
+    if values[name].value
+  }
+
+
+def new_folder(flag: str, path: str) -> pathlib.Path:
+  """Returns where to write.
+
+  Raises:
+    ConfigError: there are files already.
+  """
+  folder = pathlib.Path(path)
+  if folder.exists() and any(folder.iterdir()):
+    raise errors.ConfigError(f'{folder} is not empty: use another --{flag}')
+  return folder
+
+
+def integers(flag: str, texts: Sequence[str]) -> list[int]:
+  """Returns the numbers of a list flag.
+
+  Raises:
+    ConfigError: one is no whole number.
+  """
+  try:
+    return [int(text) for text in texts]
+  except ValueError:
+    raise errors.ConfigError(
+      f'--{flag}={",".join(texts)}: give whole numbers'
+    ) from None
+
+
 def take(argv: list[str], name: str) -> tuple[str | None, list[str]]:
   """Takes --name=VALUE or --name VALUE out of the arguments."""
   for i, item in enumerate(argv):
@@ -122,33 +190,6 @@ def take(argv: list[str], name: str) -> tuple[str | None, list[str]]:
     if item.startswith(f'--{name}='):
       return item.split('=', 1)[1], argv[:i] + argv[i + 1 :]
   return None, argv
-
-
-def integers(values: flags.FlagValues, name: str) -> list[int]:
-  """Returns the whole numbers of a list flag.
-
-  Raises:
-    ConfigError: one is something else.
-  """
-  texts = values[name].value
-  try:
-    return [int(text) for text in texts]
-  except ValueError:
-    raise errors.ConfigError(
-      f'--{name}={",".join(texts)}: whole numbers are wanted'
-    ) from None
-
-
-def new_folder(path: str, name: str) -> pathlib.Path:
-  """Returns the folder of --NAME, which is not there yet or empty.
-
-  Raises:
-    ConfigError: it has files.
-  """
-  folder = pathlib.Path(path)
-  if folder.exists() and any(folder.iterdir()):
-    raise errors.ConfigError(f'{folder} is not empty: use another --{name}')
-  return folder
 
 
 def config_file(path: str) -> config_dict.ConfigDict:

@@ -4,7 +4,8 @@
   difjax bench --workdir=runs/digits
 
 flags:
-  --config=FILE         the experiment: loop and sampling are measured
+  --config=FILE         the experiment: loop and sampling are measured, or the
+                        network beside the peer that the config names
   --workdir=DIR         of a run: its adaptive ODE is measured
   --config.KEY=VALUE    overrides any argument of any part
   --steps=N             steps in a round (200)
@@ -22,6 +23,12 @@ or, of a run,
   ode       the adaptive ODE on device over its evaluations x one network call
   work      its evaluations over those of SciPy's RK45 on the same network, at
             equal error: the mean over errors, in float64
+or, beside a peer in eager PyTorch (pip install torch diffusers), theirs over
+ours, the median of the rounds; its range is among the figures:
+  forward   a call of the network
+  draw      samples by DDIM
+  train     a training step
+and, in the figures, where the time of our training step goes
 """
 
 from __future__ import annotations
@@ -56,7 +63,8 @@ def main(argv: list[str]) -> int:
     out.mkdir(parents=True, exist_ok=True)
   found = _of_run(workdir, values, out) if workdir else _of_config(values)
   for name, figures in found.items():
-    print(f'{name}: {figures["ratio"]:.3f}')
+    if 'ratio' in figures:
+      print(f'{name}: {figures["ratio"]:.3f}')
   text = json.dumps(found)
   print(text)
   if out is not None:
@@ -79,6 +87,8 @@ def _of_run(
 
 def _of_config(values: flags.FlagValues) -> dict[str, Any]:
   plain = values.config.to_dict()
+  if 'peer' in plain:
+    return _beside_peer(plain, values.rounds)
   trainer = train.build(plain)
 
   from difjax.evaluation import bench
@@ -88,3 +98,14 @@ def _of_config(values: flags.FlagValues) -> dict[str, Any]:
     'loop': bench.loop_overhead(trainer, values.steps, values.rounds),
     'sampling': bench.sampling_overhead(trainer, sampler, values.rounds),
   }
+
+
+def _beside_peer(plain: dict[str, Any], rounds: int) -> dict[str, Any]:
+  objective, optimiser, peer = (
+    configs.build(plain[key], path=f'config.{key}')
+    for key in ('objective', 'optimiser', 'peer')
+  )
+
+  from difjax.evaluation import peers
+
+  return peers.compare(objective, optimiser, peer, rounds)

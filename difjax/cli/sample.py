@@ -1,30 +1,31 @@
 r"""difjax sample: writes images of a trained model.
 
   difjax sample --workdir=runs/digits --out=samples --num=64
-  difjax sample ... --labels=3,7 --sampler.grid.steps=40
-  difjax sample ... --guidance.workdir=runs/classifier --guidance.scale=2.0
+  difjax sample ... --sampler.grid.steps=40 --classifier_free.scale=2.0
   difjax sample ... --restore.image=photo.png \
       --restore.operator.type=denoising.AveragePool --restore.operator.factor=4
 
 flags:
   --workdir=DIR         of the run
   --out=DIR             a new folder for 000000.png ..., grid.png, samples.npz
-  --num=N               how many images (64)
+  --num=N, --first=N    how many images (64), and the first one's index (0)
   --seed=N              of the set; image i depends on (seed, i) alone (0)
-  --first=N             index of the first image (0)
   --labels=A,B          classes, in turn; all of them by default, and in a
                         restoration none
   --sampler.KEY=VALUE   overrides any argument of the config's sampler
-  --guidance.KEY=VALUE  an argument of evaluation.ClassifierGuidance: workdir
-                        of a classifier's run, scale, ema, labelled
-  --restore.KEY=VALUE   an argument of evaluation.Restoration: image (a file) or
-                        source and index; operator, denoising.Window, Grey,
-                        AveragePool or evaluation.mask; method
   --ema=NAME            which average of the parameters (main)
   --block=N             images computed at once on a device (64)
   --coupled             allows a sampler whose images depend on those beside
                         them in a block, as the official Langevin rule does
   --trust=PACKAGE       a package that the saved config may use
+
+guidance, one or several, applied in this order; difjax.evaluation has more:
+  --autoguidance.KEY    workdir of a weaker model's run, scale, interval, ema
+  --classifier_free.KEY scale, interval=LOW,HIGH of sigma / alpha, rule
+  --threshold.KEY       bound.type=denoising.Clip or denoising.Dynamic
+  --guidance.KEY        workdir of a classifier's run, scale, ema, labelled
+  --restore.KEY         image (a file) or source and index; method; operator:
+                        denoising.Window, Grey, AveragePool, evaluation.mask
 
 samples.npz holds arr_0, uint8 [N, H, W, C], and arr_1, int64 labels [N]: the
 format that ADM's evaluator reads.
@@ -32,30 +33,27 @@ format that ADM's evaluator reads.
 
 from __future__ import annotations
 
-import pathlib
 import types
 
 from absl import flags
-from ml_collections import config_dict
 
-from difjax import config as configs
 from difjax import errors
 from difjax.cli import arguments
 
 _LEADS = types.MappingProxyType({  # what their flags are arguments of
-  'guidance': {'type': 'evaluation.ClassifierGuidance'},
-  'restore': {'type': 'evaluation.Restoration'},
+  'autoguidance': 'evaluation.Autoguidance',
+  'classifier_free': 'evaluation.ClassifierFree',
+  'threshold': 'evaluation.Threshold',
+  'guidance': 'evaluation.ClassifierGuidance',
+  'restore': 'evaluation.Restoration',
 })
 
 
 def _define(values: flags.FlagValues) -> None:
-  for name in ('workdir', 'out'):
-    flags.DEFINE_string(name, None, '', flag_values=values)
   for name, default in (('num', 64), ('seed', 0), ('first', 0), ('block', 64)):
-    least = 0 if name in ('seed', 'first') else 1
-    flags.DEFINE_integer(
-      name, default, '', least, 2**31 - 1, flag_values=values
-    )
+    least, most = min(default, 1), 2**31 - 1
+    flags.DEFINE_integer(name, default, '', least, most, flag_values=values)
+  flags.DEFINE_string('out', None, '', flag_values=values)
   flags.DEFINE_string('ema', 'main', '', flag_values=values)
   flags.DEFINE_boolean('coupled', False, '', flag_values=values)
   for name in ('labels', 'trust'):
@@ -64,42 +62,19 @@ def _define(values: flags.FlagValues) -> None:
 
 def main(argv: list[str]) -> int:
   """Samples; returns the exit code."""
-  workdir, rest = arguments.take(argv, 'workdir')
-  saved = configs.load(pathlib.Path(workdir, 'config.json')) if workdir else {}
-  sampler = config_dict.ConfigDict(saved.get('sampler', {}))
-  values = arguments.parse(
-    rest, _define, __doc__,
-    {'sampler': sampler, **{name: config_dict.ConfigDict() for name in _LEADS}},
-  )  # fmt: skip
+  workdir, values = arguments.of_run(argv, _define, __doc__, 'sampler', *_LEADS)
   if workdir is None or values.out is None:
     raise errors.ConfigError('sample needs --workdir=DIR and --out=DIR')
-  out = arguments.new_folder(values.out, 'out')
-  labels, trust = arguments.integers(values, 'labels'), tuple(values.trust)
-  leads = {name: {**spec, **values[name].value.to_dict()} for name, spec in
-           _LEADS.items() if values[name].value}  # fmt: skip
+  out = arguments.new_folder('out', values.out)
+  labels = arguments.integers('labels', values.labels)
 
-  from difjax.evaluation import controlled, samples, trained  # imports jax
+  from difjax.evaluation import job  # imports jax, after the flags
 
-  model = trained.load(
-    pathlib.Path(workdir), ema=values.ema, trust=trust, needs='denoiser'
-  )
-  if 'type' not in values.sampler:
-    raise errors.ConfigError(
-      f'the config of {workdir} has no sampler: add --sampler.type=...'
-    )
-  way, *ways = (
-    configs.build(spec, path=name, trusted=False, trust=trust)
-    for name, spec in [
-      ('sampler', values.sampler.to_dict()),
-      *((name, leads.get(name)) for name in _LEADS),
-    ]
-  )
-  if not values.coupled:
-    samples.check_independent(way)
-  led = controlled.lead(model, *ways, labelled=bool(labels), trust=trust)
-  samples.write(
-    led.model, way, out, num=values.num, first=values.first, seed=values.seed,
-    labels=labels, mean=led.mean, size=values.block, picture=led.picture,
+  job.draw(
+    workdir, out, sampler=values.sampler.to_dict(),
+    leads=arguments.given(values, _LEADS), ema=values.ema, num=values.num,
+    first=values.first, seed=values.seed, labels=labels, size=values.block,
+    coupled=values.coupled, trust=tuple(values.trust),
   )  # fmt: skip
   print(out)
   return 0

@@ -6,27 +6,39 @@ from difjax.evaluation.controlled import (
   mask,
 )
 from difjax.evaluation.gallery import Gallery
+from difjax.evaluation.guided import Autoguidance, ClassifierFree, Threshold
 from difjax.evaluation.likelihood import (
   Likelihood,
   UniformDequantiser,
   VariationalBound,
 )
+from difjax.evaluation.mixture import Mixture
+from difjax.evaluation.peers import DiffusersPeer
 from difjax.evaluation.quality import Quality
 from difjax.evaluation.samples import SampleGrid, generate
 from difjax.evaluation.sections import GuidanceSection, RestorationSection
+from difjax.evaluation.solver_study import SolverStudy
 from difjax.evaluation.study import Study
+from difjax.evaluation.sweep import GuidanceSweep
 from difjax.evaluation.trained import Trained, load
 
 __all__ = [
+  'Autoguidance',
+  'ClassifierFree',
   'ClassifierGuidance',
+  'DiffusersPeer',
   'Gallery',
   'GuidanceSection',
+  'GuidanceSweep',
   'Likelihood',
+  'Mixture',
   'Quality',
   'Restoration',
   'RestorationSection',
   'SampleGrid',
+  'SolverStudy',
   'Study',
+  'Threshold',
   'Trained',
   'UniformDequantiser',
   'VariationalBound',

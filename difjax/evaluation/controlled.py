@@ -11,8 +11,8 @@ from __future__ import annotations
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -22,9 +22,8 @@ from difjax import errors
 from difjax.data import device, images
 from difjax.data import source as sources
 from difjax.denoising import guidance, prediction, restoration
-from difjax.evaluation import trained
-from difjax.objectives import base, classifier
-from difjax.processes import base as processes
+from difjax.evaluation import guided, trained
+from difjax.objectives import classifier
 from difjax.typing import Array, Cond, Params
 
 Method = Callable[..., prediction.Denoiser]
@@ -35,27 +34,20 @@ MATCHED: Method = functools.partial(restoration.moment_matched, bound=1.0)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Guided:
+class Guided(guided.Around):
   """A model that a classifier leads to `cond['label']`.
 
   Its parameters are {'model': ..., 'classifier': ...}.
 
   Attributes:
-    model: what is led.
     classifier: what leads it.
     scale: how strongly.
     labelled: whether the model sees the label too.
   """
 
-  model: base.Generative
   classifier: classifier.Classifier
   scale: float
   labelled: bool
-
-  @property
-  def process(self) -> processes.Process:
-    """That of the model."""
-    return self.model.process
 
   def denoiser(self, params: Params, cond: Cond = None) -> prediction.Denoiser:
     """Returns the denoiser under a condition."""
@@ -75,25 +67,18 @@ class Guided:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Restored:
+class Restored(guided.Around):
   """A model whose images agree with a measurement.
 
   Its parameters are {'model': ..., 'measured': [1, ...]}.
 
   Attributes:
-    model: what draws the images.
     operator: what was measured of them.
     method: how they are brought to agree.
   """
 
-  model: base.Generative
   operator: restoration.Operator
   method: Method
-
-  @property
-  def process(self) -> processes.Process:
-    """That of the model."""
-    return self.model.process
 
   def denoiser(self, params: Params, cond: Cond = None) -> prediction.Denoiser:
     """Returns the denoiser under a condition."""
@@ -116,6 +101,7 @@ class ClassifierGuidance:
   scale: float = 1.0
   ema: str = 'main'
   labelled: bool = True
+  to_classes: ClassVar[bool] = True
 
   def __call__(
     self, model: trained.Trained, trust: tuple[str, ...] = ()
@@ -135,8 +121,9 @@ class ClassifierGuidance:
     )
     if other.shape != model.shape:
       raise errors.ConfigError(
-        f'{self.workdir} classifies images of {_by(other.shape)}, the model '
-        f'draws {_by(model.shape)}: give a classifier of the same size'
+        f'{self.workdir} classifies images of {guided.size_text(other.shape)}, '
+        f'the model draws {guided.size_text(model.shape)}: give a classifier '
+        'of the same size'
       )
     labelled = self.labelled and model.num_classes > 0
     if labelled and model.num_classes != other.num_classes:
@@ -223,28 +210,30 @@ class Restoration:
 
 def lead(
   model: trained.Trained,
-  guide: ClassifierGuidance | None,
+  guides: Sequence[guided.Guide],
   restore: Restoration | None,
   *,
   labelled: bool,
   trust: tuple[str, ...] = (),
 ) -> Led:
-  """Returns the model under both, either or none.
+  """Returns the model under guides, a measurement, both or none.
 
   Args:
     model: what is led.
-    guide: to classes.
+    guides: applied in this order.
     restore: to a measurement.
     labelled: whether classes are asked for; a restoration is else told none.
-    trust: packages whose names the classifier's saved config may use.
+    trust: packages whose names the saved configs of guides may use.
 
   Raises:
     ConfigError: what leads does not fit the model.
   """
-  led = model if guide is None else guide(model, trust)
+  for guide in guides:
+    model = guide(model, trust)
   if restore is None:
-    return Led(led)
-  return restore(led, labelled=labelled or guide is not None)
+    return Led(model)
+  told = labelled or any(guide.to_classes for guide in guides)
+  return restore(model, labelled=told)
 
 
 def mask(*, file: str) -> restoration.Mask:
@@ -275,14 +264,16 @@ def measured(
     )
   if not operator.fits(shape):
     raise errors.ConfigError(
-      f'restore.operator: {kind} has no use for images of {_by(shape)}'
+      f'restore.operator: {kind} has no use for images of '
+      f'{guided.size_text(shape)}'
     )
   whole = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
   try:
     small = jax.eval_shape(operator.measure, whole).shape[1:]
   except (TypeError, ValueError) as error:
     raise errors.ConfigError(
-      f'restore.operator: {kind} does not fit images of {_by(shape)}'
+      f'restore.operator: {kind} does not fit images of '
+      f'{guided.size_text(shape)}'
     ) from error
   x = device.to_unit_range(np.asarray(image)[None])
   if image.shape == tuple(shape):
@@ -290,8 +281,9 @@ def measured(
   if image.shape == small:
     return x
   raise errors.ConfigError(
-    f'the image to restore is {_by(image.shape)}: the model draws '
-    f'{_by(shape)}, of which {kind} knows {_by(small)}'
+    f'the image to restore is {guided.size_text(image.shape)}: the model '
+    f'draws {guided.size_text(shape)}, of which {kind} knows '
+    f'{guided.size_text(small)}'
   )
 
 
@@ -314,7 +306,3 @@ def restoring(
     mean=restoration.start(objective.process, operator, y, like),
     picture=device.to_bytes(np.asarray(picture)),
   )
-
-
-def _by(shape: tuple[int, ...]) -> str:
-  return 'x'.join(map(str, shape))

@@ -33,7 +33,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from difjax.denoising import prediction
-from difjax.evaluation import bench, plots, samples, trained
+from difjax.evaluation import bench, curves, samples, trained
 from difjax.sampling import ode
 from difjax.typing import Array
 
@@ -83,13 +83,13 @@ class Work:
 
   def picture(self) -> bytes:
     """Draws the curves as a PNG file."""
-    curves = {
+    solved = {
       'per image, calls of the batch': self.batch,
       'per image, mean of the images': self.image,
       'SciPy RK45, whole batch': self.scipy,
     }
-    return plots.quality_by_evaluations(
-      {name: (curve.counts, curve.errors) for name, curve in curves.items()},
+    return curves.by_evaluations(
+      {name: (curve.counts, curve.errors) for name, curve in solved.items()},
       y='error (root mean square)',
     )
 

@@ -14,7 +14,7 @@ import functools
 import io
 import os
 import pathlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,6 @@ import numpy as np
 from difjax.typing import Array
 
 COLOURS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9')
-MARKERS = ('o', 's', '^', 'D', 'v', 'P')
 INK = '#222222'
 GREY = (118, 118, 118, 255)  # 4.5 to 1 on white, 4.1 to 1 on near-black
 TEXT = 22  # pixels; 11 on the page
@@ -195,12 +194,24 @@ def nearest_pairs(samples: Array, neighbours: Array) -> bytes:
   return panel([np.asarray(samples), *below], rows=names, split=1)
 
 
-def _axes(x: str, y: str) -> tuple[Any, Any]:
-  """An empty figure of 720 x 310 CSS pixels, and its axes."""
+def blank(x: str, y: str, *, high: float = 3.1) -> tuple[Any, Any]:
+  """An empty figure, 720 CSS pixels wide, and its axes.
+
+  Args:
+    x: name and unit of the horizontal axis.
+    y: of the vertical one.
+    high: hundreds of CSS pixels.
+  """
   from matplotlib import figure
 
-  canvas = figure.Figure(figsize=(7.2, 3.1), dpi=200, layout='constrained')
+  canvas = figure.Figure(figsize=(7.2, high), dpi=200, layout='constrained')
   axes = canvas.subplots()
+  ruled(axes, x, y)
+  return canvas, axes
+
+
+def ruled(axes: Any, x: str, y: str) -> None:
+  """Names the axes of a plot, and draws them lightly."""
   axes.set_xlabel(x, color=INK, fontsize=9)
   axes.set_ylabel(y, color=INK, fontsize=9)
   axes.tick_params(colors=INK, labelsize=8, length=3, which='both')
@@ -208,10 +219,9 @@ def _axes(x: str, y: str) -> tuple[Any, Any]:
   axes.set_axisbelow(True)
   axes.spines[['top', 'right']].set_visible(False)
   axes.spines[['left', 'bottom']].set_color('#999999')
-  return canvas, axes
 
 
-def _finish(canvas: Any, axes: Any) -> bytes:
+def finish(canvas: Any, axes: Any) -> bytes:
   """The PNG file of a figure, with a legend if it has several lines."""
   if len(axes.get_legend_handles_labels()[1]) > 1:
     axes.legend(frameon=False, fontsize=8, labelcolor=INK)
@@ -242,22 +252,22 @@ def loss_by_step(steps: Array, losses: Array, *, log_x: bool = False) -> bytes:
     losses: [N], finite and positive: their axis is logarithmic.
     log_x: whether the axis of steps is logarithmic.
   """
-  canvas, axes = _axes('training step', 'loss')
+  canvas, axes = blank('training step', 'loss')
   axes.plot(steps, losses, color=COLOURS[0], alpha=0.25, lw=0.7, label='raw')
   window = max(1, len(losses) // 50)
   axes.plot(
     steps, smooth(losses, window), color=COLOURS[0], lw=1.6, label='smoothed'
   )
   axes.set_yscale('log')
-  _plain_ticks(axes.yaxis)
+  plain_ticks(axes.yaxis)
   if log_x:
     axes.set_xscale('log')
-    _plain_ticks(axes.xaxis)
+    plain_ticks(axes.xaxis)
   axes.margins(x=0.01)
-  return _finish(canvas, axes)
+  return finish(canvas, axes)
 
 
-def _plain_ticks(axis: Any) -> None:
+def plain_ticks(axis: Any) -> None:
   """Marks a logarithmic axis in plain numbers, however short it is."""
   from matplotlib import ticker
 
@@ -286,41 +296,11 @@ def loss_by_level(
     x: name and unit of the levels.
     y: name and unit of the losses.
   """
-  canvas, axes = _axes(x, y)
+  canvas, axes = blank(x, y)
   for (name, values), colour, dash in zip(
     losses.items(), COLOURS, ('-', '--', ':', '-.', '-', '--'), strict=False
   ):
     axes.plot(levels, values, dash, color=colour, lw=1.6, label=name)
   axes.set_ylim(bottom=0)
   axes.margins(x=0.01)
-  return _finish(canvas, axes)
-
-
-def quality_by_evaluations(
-  curves: Mapping[str, tuple[Iterable[float], Iterable[float]]],
-  *,
-  y: str,
-  floor: tuple[str, float] | None = None,
-) -> bytes:
-  """Quality of samples against network evaluations a sample, by solver.
-
-  Args:
-    curves: by solver: evaluations, and the figure at each; both axes are
-      logarithmic, so all of them are positive.
-    y: name and unit of the figure.
-    floor: name and value of what perfect samples would score, if known.
-  """
-  canvas, axes = _axes('network evaluations a sample', y)
-  for (name, (counts, values)), colour, marker in zip(
-    curves.items(), COLOURS, MARKERS, strict=False
-  ):
-    axes.plot(
-      counts, values, marker=marker, color=colour, lw=1.6, ms=4.5, label=name
-    )
-  if floor:
-    axes.axhline(floor[1], color='#777777', ls='--', lw=1, label=floor[0])
-  axes.set_xscale('log')
-  axes.set_yscale('log')
-  _plain_ticks(axes.xaxis)
-  _plain_ticks(axes.yaxis)
-  return _finish(canvas, axes)
+  return finish(canvas, axes)

@@ -55,14 +55,16 @@ def block(
     shape: (H, W, C) of an image.
 
   Returns:
-    Images [B, H, W, C] near [-1, 1] and the evaluations [B] they took.
+    Images [B, H, W, C] near [-1, 1] and the evaluations [B] of networks that
+    they took; where guidance is limited to an interval, at the most.
   """
   keys = noises.image_keys(seed, indices)
   draw = lambda key: objective.process.prior(key, shape)
   x = mean + jax.vmap(draw)(noises.fold_in(keys, _PRIOR))
   denoiser = objective.denoiser(params, condition(labels))
   noise = noises.Keys(noises.fold_in(keys, _SOLVER))
-  return sampler(denoiser, objective.process, x, noise)
+  images, calls = sampler(denoiser, objective.process, x, noise)
+  return images, calls * objective.evaluations
 
 
 def default_labels(indices: Array, num_classes: int) -> Array | None:

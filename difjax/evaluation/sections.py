@@ -7,7 +7,7 @@ model and held-out images.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Protocol
 
 import numpy as np
@@ -24,8 +24,14 @@ from difjax.evaluation import (
 )
 from difjax.sampling import samplers
 
-Draw = Callable[[str, bytes, str], report.Figure]
-"""(file name, PNG, caption) -> the figure, kept as a file too."""
+
+class Draw(Protocol):
+  """Makes figures, and keeps each as a file: `report.filed` in a folder."""
+
+  def __call__(
+    self, name: str, png: bytes, caption: str, *, curves: bool = False
+  ) -> report.Figure:
+    """Returns the figure of a PNG file; curves are dark lines on white."""
 
 
 class Section(Protocol):

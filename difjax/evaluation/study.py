@@ -24,6 +24,7 @@ from difjax.data import device
 from difjax.data import source as sources
 from difjax.evaluation import (
   baselines,
+  curves,
   distribution,
   loss,
   plots,
@@ -223,18 +224,18 @@ class _Work:
   def speed(self) -> report.Figure:
     """Fréchet distance against evaluations, by solver."""
     known = self._moments(self.held_out.images)
-    curves = {}
+    found = {}
     for name, ways in self.study.curves.items():
       points = []
       for sampler in ways:
         made, evaluations = self.sampled(sampler)
         distance = metrics.frechet_distance(self._moments(made.images), known)
         points.append((float(evaluations.mean()), distance))
-      curves[name] = tuple(zip(*points, strict=True))
+      found[name] = tuple(zip(*points, strict=True))
     copies = self.train.draw(self.study.images, np.random.default_rng(0))
     floor = metrics.frechet_distance(self._moments(copies.images), known)
-    png = plots.quality_by_evaluations(
-      curves, y='Fréchet distance to held-out',
+    png = curves.by_evaluations(
+      found, y='Fréchet distance to held-out',
       floor=('training images', floor),
     )  # fmt: skip
     return self._figure(

@@ -58,10 +58,13 @@ def load(
     workdir: of the run.
     ema: which average of the parameters; '' for the raw ones.
     trust: packages whose names the saved config may use.
-    needs: a method that the objective must have, such as `denoiser`.
+    needs: a method that the objective must have, such as `denoiser`, to make
+      images with.
 
   Raises:
-    ConfigError: there is no run, no such average, or no such method.
+    ConfigError: there is no run, no such average, or no such method; or what
+      is modelled are latents, of which no images are made, or images from
+      smaller ones.
     CheckpointError: there is no checkpoint that can be read.
   """
   config = _complete(workdir / CONFIG, 'objective')
@@ -74,9 +77,10 @@ def load(
   objective = configs.build(
     config['objective'], path='config.objective', trusted=False, trust=trust
   )
+  shape = tuple(card['shape'])
   if needs:
     require(objective, needs, str(workdir))
-  shape = tuple(card['shape'])
+    _check_images(workdir, card, objective)
   probe = {'image': np.zeros((1, *shape), np.float32)}
   if card['num_classes']:
     probe['label'] = np.zeros(1, np.int32)
@@ -118,6 +122,27 @@ def require(objective: base.Objective, method: str, owner: str) -> None:
     raise errors.ConfigError(
       f'{owner} is a {type(objective).__name__} and has no {method}: give a '
       'run of an objective that has one'
+    )
+
+
+def _check_images(
+  workdir: pathlib.Path, card: dict[str, Any], objective: base.Objective
+) -> None:
+  """Refuses what no images come of without more than noise and labels.
+
+  Raises:
+    ConfigError: the run models latents, or enlarges images.
+  """
+  if getattr(objective, 'low_res', None) is not None:
+    raise errors.ConfigError(
+      f'{workdir} enlarges images, and only Python can give it any: use '
+      "evaluation.load and the denoiser with cond['low_res']"
+    )
+  if card.get('latents'):
+    raise errors.ConfigError(
+      f'{workdir} models latents of {card["shape"][-1]} channels, which '
+      'nothing here decodes to images: use difjax.interop.load and the '
+      'solvers of difjax.sampling on arrays'
     )
 
 

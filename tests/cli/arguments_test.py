@@ -152,6 +152,37 @@ def test_an_override_reaches_a_part_that_the_config_leaves_out():
   assert values.config.mesh.to_dict() == {'type': 'training.Mesh', 'fsdp': 8}
 
 
+def test_the_flags_of_a_run(tmp_path):
+  (tmp_path / 'config.json').write_text('{"sampler": {"steps": 4, "eta": 0.5}}')
+  argv = [
+    '--sampler.steps=9', '--guide.scale=2', f'--workdir={tmp_path}', '--num=5'
+  ]
+  folder, values = arguments.of_run(
+    argv, define, 'about', 'sampler', 'guide', 'other'
+  )
+  assert folder == tmp_path
+  assert values.num == 5
+  assert values.sampler.to_dict() == {'steps': 9, 'eta': 0.5}
+  assert arguments.given(values, {'guide': 'a.B', 'other': 'a.C'}) == {
+    'guide': {'type': 'a.B', 'scale': 2}
+  }
+  assert arguments.of_run([], define, 'about', 'sampler')[0] is None
+
+
+def test_whole_numbers():
+  assert arguments.integers('labels', ['3', '-1']) == [3, -1]
+  with pytest.raises(errors.ConfigError, match=r'--labels=3,b: give whole'):
+    arguments.integers('labels', ['3', 'b'])
+
+
+def test_a_new_folder(tmp_path):
+  assert arguments.new_folder('out', f'{tmp_path}/new') == tmp_path / 'new'
+  assert arguments.new_folder('out', str(tmp_path)) == tmp_path
+  (tmp_path / 'file').touch()
+  with pytest.raises(errors.ConfigError, match='use another --out'):
+    arguments.new_folder('out', str(tmp_path))
+
+
 PARTS = {
   'sampler': {
     'type': 'sampling.AdaptiveODE', 'rtol': 1e-3, 'atol': 1e-3,

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from difjax.evaluation import study
+from difjax.evaluation import solver_study, study
 
 
 @pytest.mark.parametrize(
@@ -90,6 +90,46 @@ def test_a_saved_report_runs_no_code_of_strangers(with_report, refused):
   assert "'os.system' may not" in refused(
     2, 'report', f'--workdir={with_report}'
   )
+
+
+def test_a_report_that_needs_no_run(call, monkeypatch, tmp_path):
+  seen = []
+
+  def write(made, model, folder):
+    seen.append((made, model, folder))
+    return 'solvers.html'
+
+  monkeypatch.setattr(solver_study.SolverStudy, 'write', write)
+  code, out, err = call(
+    'report', '--config=configs/solver_study.py', f'--out={tmp_path}',
+    '--report.images=40',
+  )  # fmt: skip
+  assert code == 0, err
+  assert out.splitlines()[-1] == 'solvers.html'
+  ((made, model, folder),) = seen
+  assert (made.images, model, str(folder)) == (40, None, str(tmp_path))
+  assert made.solvers['UniPC-3'].order == 3
+
+
+def test_a_report_of_another_config_is_of_the_run(trained, call, monkeypatch):
+  seen = []
+  monkeypatch.setattr(
+    solver_study.SolverStudy, 'write', lambda *args: seen.append(args) or 'page'
+  )
+  code, _, err = call(
+    'report', '--config=configs/solver_study.py', f'--workdir={trained}'
+  )
+  assert code == 0, err
+  ((_, model, folder),) = seen
+  assert model.step == 4
+  assert str(folder) == str(trained)
+
+
+def test_a_study_needs_its_run(tmp_path, refused):
+  line = refused(
+    2, 'report', '--config=configs/quickstart.py', f'--out={tmp_path}'
+  )
+  assert 'add --workdir=DIR' in line
 
 
 def test_a_classifier_has_no_report(copied, refused):

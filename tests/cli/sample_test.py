@@ -79,7 +79,7 @@ def test_the_sampler_can_be_changed(trained, tmp_path, call):
   [
     ('--labels=3,10', 2, 'no class 10: the model has 10'),
     ('--labels=-1', 2, 'no class -1'),
-    ('--labels=three', 2, '--labels=three: whole numbers'),
+    ('--labels=three', 2, '--labels=three: give whole numbers'),
     ('--num=0', 2, 'num'),
     ('--num=many', 2, 'many'),
     ('--seed=-1', 2, 'seed'),
@@ -252,6 +252,40 @@ def test_guided_by_a_classifier(classifier, trained, sampled, tmp_path, call):
   assert (found['arr_0'] != plain['arr_0']).any()
 
 
+def test_classifier_free_guidance(trained, sampled, tmp_path, call):
+  """Scale 1 draws what no guidance draws, at twice the evaluations."""
+  found = {}
+  for scale in (1.0, 4.0):
+    code, out, err = call(
+      'sample', f'--workdir={trained}', f'--out={tmp_path}/{scale}',
+      '--num=12', '--first=5', '--labels=3,7', '--block=12', '--seed=9',
+      f'--classifier_free.scale={scale}', '--threshold.consistent=true',
+      '--threshold.bound.type=denoising.Clip', '--threshold.bound.low=-1e9',
+      '--threshold.bound.high=1e9',
+    )  # fmt: skip
+    assert code == 0, err
+    assert '8.0 network evaluations each' in out
+    found[scale] = np.load(tmp_path / f'{scale}' / 'samples.npz')['arr_0']
+  plain = np.load(sampled / 'samples.npz')['arr_0'].astype(int)
+  assert np.abs(found[1.0] - plain).max() <= 1
+  assert np.abs(found[4.0] - plain).max() > 1
+
+
+def test_a_model_that_was_never_without_a_label_is_not_led(
+  copied, tmp_path, refused
+):
+  spoil(
+    copied / 'config.json',
+    lambda config: config['objective'].pop('label_dropout'),
+  )
+  line = refused(
+    2, 'sample', f'--workdir={copied}', f'--out={tmp_path}/out',
+    '--classifier_free.scale=2',
+  )  # fmt: skip
+  assert 'train it with config.objective.label_dropout=0.1' in line
+  assert not (tmp_path / 'out').exists()
+
+
 def test_restoring_an_image(trained, tmp_path, call):
   known = np.full((8, 8), 40, np.uint8)
   known[:, :4] = 200
@@ -293,6 +327,12 @@ def test_restoring_an_image(trained, tmp_path, call):
       'Grey has no use for images of 8x8x1',
     ),
     (['--guidance.scale=2'], 'guidance.workdir is missing'),
+    (['--autoguidance.scale=2'], 'autoguidance.workdir is missing'),
+    (['--classifier_free.scale=two'], "'two'"),
+    (['--classifier_free.interval=3'], 'classifier_free.interval must be'),
+    (['--classifier_free.interval=2,1'], 'must be low, high: 2, 1'),
+    (['--classifier_free.rule.channels=3'], 'classifier_free.rule must be'),
+    (['--threshold.bound.low=0'], 'threshold.bound must be'),
     (['--guidance.workdir=nowhere'], 'nowhere'),
     (['--guidance.type=os.system', '--guidance.workdir=ls'], 'may not be used'),
   ],

@@ -231,9 +231,9 @@ def test_both_at_once(run):
   restore = controlled.Restoration(
     operator=OPERATORS['window'], source=data.Digits()
   )
-  led = controlled.lead(MODEL, guide, restore, labelled=False, trust=TRUST)
+  led = controlled.lead(MODEL, [guide], restore, labelled=False, trust=TRUST)
   found = drawn(led.model, np.arange(6), mean=led.mean)
-  alone = controlled.lead(MODEL, None, restore, labelled=False)
+  alone = controlled.lead(MODEL, [], restore, labelled=False)
   plain = drawn(alone.model, mean=alone.mean)
   top, bottom = found[:, :4].astype(int), found[:, 4:]
   assert np.abs(top - data.Digits()[0]['image'][:4]).max() <= 1

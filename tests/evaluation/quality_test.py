@@ -29,6 +29,7 @@ class Digits:
   """A model that knows the training digits by heart, in their order."""
 
   process: processes.Process = processes.VP()
+  evaluations: int = 1
 
   def denoiser(self, params, cond=None):
     images = jnp.take(params, cond['label'], axis=0)
@@ -51,7 +52,7 @@ def model():
   )  # fmt: skip
 
 
-def _found(model, noise):
+def judged(model, noise):
   judge = evaluation.Quality(
     sampler=Playback(noise=noise), train=TRAIN, held_out=HELD_OUT, images=120,
     size=60,
@@ -59,21 +60,34 @@ def _found(model, noise):
   return judge(model)
 
 
-def test_figures(model):
-  found = _found(model, 0.0)
-  assert found.figures['evaluations_mean'] == 3
-  assert found.figures['accuracy_of_the_classifier'] > 0.9
-  assert found.arrays['samples'].shape == (120, 8, 8, 1)
-  assert found.pictures['grid'].dtype == np.uint8
+@pytest.fixture(scope='module')
+def clean(model):
+  """What is found of digits as they are."""
+  return judged(model, 0.0)
 
 
-def test_noise_is_worse_and_real_images_are_best(model):
-  clean, noisy = _found(model, 0.0).figures, _found(model, 1.0).figures
-  real = clean['frechet_distance_of_training_images']
-  assert real < clean['frechet_distance'] < noisy['frechet_distance']
+@pytest.fixture(scope='module')
+def noisy(model):
+  """And of noise on them."""
+  return judged(model, 1.0)
 
 
-def test_the_same_seed_gives_the_same_figures(model):
-  first, second = _found(model, 0.5).figures, _found(model, 0.5).figures
+def test_figures(clean):
+  assert clean.figures['evaluations_mean'] == 3
+  assert clean.figures['accuracy_of_the_classifier'] > 0.9
+  assert clean.arrays['samples'].shape == (120, 8, 8, 1)
+  assert clean.pictures['grid'].dtype == np.uint8
+
+
+def test_noise_is_worse_and_real_images_are_best(clean, noisy):
+  real = clean.figures['frechet_distance_of_training_images']
+  of_clean, of_noisy = (
+    found.figures['frechet_distance'] for found in (clean, noisy)
+  )
+  assert real < of_clean < of_noisy
+
+
+def test_the_same_seed_gives_the_same_figures(model, noisy):
+  first, second = noisy.figures, judged(model, 1.0).figures
   same = first.keys() - {'seconds'}
   assert {k: first[k] for k in same} == {k: second[k] for k in same}

@@ -139,6 +139,7 @@ class Exact:
 
   process: processes.Process = processes.VP()
   law: analytic.Gaussian = analytic.Gaussian(mean=-0.4, std=0.2)
+  evaluations: int = 1
 
   def denoiser(self, params, cond=None):
     """Returns the exact one, shifted by `params`."""

@@ -70,3 +70,17 @@ def test_names_of_strangers_need_trust(run):
   workdir, _ = run
   with pytest.raises(errors.ConfigError, match='--trust=tests'):
     trained.load(workdir)
+
+
+def test_what_enlarges_images_is_refused_in_one_line(tmp_path):
+  objective = dict(
+    type='objectives.Denoising', process=dict(type='processes.VP'),
+    target=dict(type='denoising.Noise'), network=dict(type='networks.UNet'),
+    low_res=dict(type='denoising.AveragePool', factor=4),
+  )  # fmt: skip
+  config.save({'objective': objective}, tmp_path / 'config.json')
+  card = dict(shape=[8, 8, 1], num_classes=0, class_names=[])
+  (tmp_path / 'data.json').write_text(json.dumps(card))
+  with pytest.raises(errors.ConfigError, match='enlarges images') as error:
+    trained.load(tmp_path, ema='', needs='denoiser')
+  assert '\n' not in str(error.value)

@@ -1,0 +1,44 @@
+"""Where time goes: known programs, told by what they hold."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from difjax.evaluation import profile
+
+
+def shares(function, *arguments):
+  compiled = jax.jit(function).lower(*arguments).compile()
+  call = lambda: jax.block_until_ready(compiled(*arguments))
+  call()
+  return profile.shares(compiled, call)
+
+
+def test_a_product_of_large_matrices_is_most():
+  found = shares(lambda x: jnp.tanh(x @ x), jnp.ones((512, 512)))
+  assert next(iter(found)) == 'matrix products, forward'
+  assert found['matrix products, forward'] > 0.5
+  assert sum(found.values()) == pytest.approx(1)
+
+
+def test_gradients_are_told_apart():
+  x, w = jnp.ones((4, 16, 16, 8)), jnp.ones((3, 3, 8, 8))
+
+  def loss(w):
+    y = jax.lax.conv_general_dilated(
+      x, w, (1, 1), 'SAME', dimension_numbers=('NHWC', 'HWIO', 'NHWC')
+    )
+    return jnp.sum(jnp.square(y))
+
+  found = shares(jax.grad(loss), w)
+  assert found['convolutions, forward'] > 0
+  assert found['convolutions, backward'] > 0
+  assert not any('products' in kind for kind in found)
+
+
+def test_a_loop_is_counted_by_what_it_runs():
+  step = lambda x, _: (x @ x / 512, None)
+  found = shares(
+    lambda x: jax.lax.scan(step, x, length=4)[0], jnp.ones((512, 512))
+  )
+  assert found['matrix products, forward'] > 0.5
