@@ -11,34 +11,13 @@ Command    difjax train --config=configs/imagenet64/dit_b4.py --workdir=DIR
 from ml_collections import config_dict
 
 from configs import parts
+from configs.imagenet64 import dit_parts
 
 
 def get_config() -> config_dict.ConfigDict:
   """Returns the experiment."""
-  network = parts.dit(
-    'B', patch=4, num_classes=1_000, dtype=dict(ref='jax.numpy.bfloat16')
-  )
-  config = config_dict.ConfigDict()
-  config.objective = parts.flow(network)
-  config.objective.label_dropout = 0.1
-  config.data = dict(
-    type='data.Pipeline',
-    source=dict(
-      type='data.Tfds', name='imagenet_resized/64x64', split='train'
-    ),
-    transforms=dict(flip=dict(type='data.Flip'), order=('flip',)),
-    batch_size=256,
-  )
-  config.steps = 400_000
-  config.optimiser = parts.adam(parts.constant(1e-4), clip_norm=None)
-  config.ema = dict(main=dict(type='training.ConstantEMA', rate=0.9999))
-  config.mesh = dict(type='training.Mesh', data=-1, fsdp=1)
-  config.rules = parts.dit_rules()
-  config.sampler = dict(
-    type='sampling.FixedGrid',
-    solver=dict(type='sampling.Heun'),
-    grid=dict(type='sampling.Uniform', steps=50),
-  )
-  config.hooks = parts.sample_grids(config.sampler, every=10_000)
-  config.checkpoints = parts.checkpoints(every=5_000, keep_every=50_000)
-  return config
+  objective = dict(parts.flow(dit_parts.network()), label_dropout=0.1)
+  return dit_parts.experiment(
+    objective, dict(type='sampling.Heun'),
+    dict(type='sampling.Uniform', steps=50),
+  )  # fmt: skip
