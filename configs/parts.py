@@ -246,7 +246,7 @@ def solver_study(held_out: Spec, **fields: Any) -> Spec:
       'DPM-Solver++ 2M': solver('DPMSolverPP', order=2),
       'DPM-Solver++ 3M': solver('DPMSolverPP', order=3),
       'UniPC-2': solver('UniPC', order=2),
-      'UniPC-3': solver('UniPC', order=3),
+      'UniPC-3': solver('UniPC', order=3, final_order=2),
       'DEIS-4': solver('DEIS', order=4),
       'iPNDM-4': solver('IPNDM', order=4),
       'LMS-4': solver('LMS', order=4),

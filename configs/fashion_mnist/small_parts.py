@@ -59,11 +59,7 @@ def few_steps(objective: Spec, grid: Spec) -> config_dict.ConfigDict:
     grid: a partial that makes the model's own times of some `steps`.
   """
   config = _run(dict(objective, label_dropout=0.1), steps=3_000)
-  kind, fields = grid['partial'], {k: grid[k] for k in grid if k != 'partial'}
-  config.sampler = dict(
-    type='sampling.FixedGrid', solver=dict(type='sampling.Heun'),
-    grid=dict(type=kind, steps=18, **fields),
-  )  # fmt: skip
+  config.sampler = _on(grid, dict(type='sampling.Heun'), steps=18)
   config.report = parts.gallery(
     'Fashion-MNIST at 16 x 16', images(8_000, 10_000), config.sampler,
     solvers=_few(grid),
@@ -91,17 +87,25 @@ def _run(objective: Spec, steps: int) -> config_dict.ConfigDict:
   return config
 
 
+def _on(grid: Spec, solver: Spec, steps: int) -> Spec:
+  """Returns a sampler on some steps of a partial of a grid."""
+  fields = {key: grid[key] for key in grid if key != 'partial'}
+  times = dict(type=grid['partial'], steps=steps, **fields)
+  return dict(type='sampling.FixedGrid', solver=solver, grid=times)
+
+
 def _few(grid: Spec) -> Spec:
   """Returns a comparison of five solvers on a model's own times."""
   solver = lambda kind, **values: dict(type=f'sampling.{kind}', **values)
+  fine = _on(grid, solver('DPMSolverPP', order=3), steps=200)
   return dict(
     type='evaluation.SolverStudy', grid=grid, train=images(0, 8_000),
-    images=500, size=125, mixture=None,
+    images=500, size=125, mixture=None, reference=fine,
     solvers={
       'DDIM': solver('DDIM'),
       'Heun': solver('Heun'),
       'DPM-Solver++ 2M': solver('DPMSolverPP', order=2),
-      'UniPC-3': solver('UniPC', order=3),
+      'UniPC-3': solver('UniPC', order=3, final_order=2),
     },
     noisy={'DDPM': solver('DDIM', eta=1.0)},
   )  # fmt: skip
