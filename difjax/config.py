@@ -31,7 +31,7 @@ import pathlib
 import types
 import typing
 from collections.abc import Callable, Collection, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from difjax import errors
 
@@ -48,6 +48,7 @@ FOREIGN = frozenset({
   'optax.warmup_cosine_decay_schedule',
 })  # fmt: skip
 _KEYS = ('type', 'partial', 'ref')
+_ABSENT = object()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -284,9 +285,7 @@ def _check_arguments(
   hints = _hints(target)
   for key, value in arguments.items():
     if not _fits(value, hints.get(key)):
-      raise errors.ConfigError(
-        f'{path}.{key} must be {_spelled(hints[key])}, not {value!r}'
-      )
+      raise errors.ConfigError(f'{path}.{key} {_wanted(hints[key], value)}')
 
 
 def _hints(target: Callable[..., Any]) -> dict[str, Any]:
@@ -299,29 +298,67 @@ def _hints(target: Callable[..., Any]) -> dict[str, Any]:
 
 
 def _fits(value: Any, hint: Any) -> bool:
-  plain = (bool, int, float, str, tuple, types.NoneType)
-  options = typing.get_args(hint) if _is_union(hint) else (hint,)
-  options = tuple(typing.get_origin(option) or option for option in options)
+  return any(_suits(value, option) for option in _options(hint))
+
+
+def _suits(value: Any, hint: Any) -> bool:
+  """Says whether a value is what one annotation asks for, if we can tell."""
+  kind = typing.get_origin(hint) or hint
   if isinstance(value, dict):  # parts without a type where one is wanted
-    return not all(map(_no_mapping, options))
-  if not all(option in plain for option in options):
+    return not _no_mapping(kind)
+  if kind is Callable:
+    return callable(value)
+  if _is_role(kind):
+    return not _lacking(value, kind)
+  if kind is tuple and isinstance(value, tuple):
+    part, *rest = typing.get_args(hint) or (Any,)
+    return rest != [...] or all(_fits(each, part) for each in value)
+  if kind not in (bool, int, float, str, tuple, types.NoneType):
     return True
   if isinstance(value, bool):
-    return bool in options
-  if isinstance(value, int) and float in options:
-    return True
-  return isinstance(value, options)
+    return kind is bool
+  return isinstance(value, (int, float) if kind is float else kind)
 
 
 def _no_mapping(hint: Any) -> bool:
   """Says whether a dict cannot be what an annotation asks for."""
   if not isinstance(hint, type):
     return False
-  return getattr(hint, '_is_protocol', False) or not issubclass(dict, hint)
+  return _is_role(hint) or not issubclass(dict, hint)
 
 
-def _is_union(hint: Any) -> bool:
-  return typing.get_origin(hint) in (types.UnionType, typing.Union)
+def _is_role(hint: Any) -> bool:
+  return getattr(hint, '_is_protocol', False)
+
+
+def _lacking(value: Any, role: type) -> list[str]:
+  """Lists what a value does not have of a protocol."""
+  names = {*role.__annotations__, *vars(role)} - {*vars(Protocol)}
+  public = {name for name in names if not name.startswith('_')}
+  return sorted(
+    name
+    for name in public | ({'__call__'} & {*vars(role)})
+    if inspect.getattr_static(value, name, _ABSENT) is _ABSENT  # reads no data
+  )
+
+
+def _wanted(hint: Any, value: Any) -> str:
+  """Says what a key must be, and what is wrong with a value."""
+  options = _options(hint)
+  roles = [option for option in options if _is_role(option)]
+  if roles and not isinstance(value, dict):
+    given = value if isinstance(value, str) else type(value).__name__
+    lacking = ', '.join(_lacking(value, roles[0]))
+    return f'must be a {roles[0].__name__}; {given} has no {lacking}'
+  if isinstance(value, dict) and tuple in map(typing.get_origin, options):
+    return f"needs an order of its parts, such as order=('{min(value)}',)"
+  return f'must be {_spelled(hint)}, not {value!r}'
+
+
+def _options(hint: Any) -> tuple[Any, ...]:
+  """Returns what a union is of, or the one annotation."""
+  union = typing.get_origin(hint) in (types.UnionType, typing.Union)
+  return typing.get_args(hint) if union else (hint,)
 
 
 def _spelled(hint: Any) -> str:

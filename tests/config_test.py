@@ -350,3 +350,38 @@ def test_parts_without_a_type_are_refused_where_an_object_is_wanted():
   whole = {'objective': None, 'data': None, 'steps': 1}
   with pytest.raises(errors.ConfigError, match=r'config\.mesh must be Mesh'):
     config.build({**spec, **whole})
+
+
+@pytest.mark.parametrize(('spec', 'words'), [
+  (
+    dict(type='sampling.FixedGrid', grid=dict(type='sampling.Karras', steps=4),
+         solver=dict(type='sampling.Karras', steps=4)),
+    ['config.solver must be a Solver', 'Karras has no', 'step'],
+  ),
+  (
+    dict(type='evaluation.ClassifierFree', rule='cfgpp'),
+    ['config.rule must be a Rule', 'cfgpp has no __call__'],
+  ),
+  (
+    dict(type='evaluation.Threshold', bound='Clip'),
+    ['config.bound must be', 'Callable', "'Clip'"],
+  ),
+  (
+    dict(type='sampling.Restart', solver=dict(type='sampling.Heun'),
+         grid=dict(type='sampling.Karras', steps=4),
+         intervals=dict(a=dict(type='sampling.Interval', low=0.1, high=1.0,
+                               times=3))),
+    ['config.intervals needs an order', "order=('a',)"],
+  ),
+])  # fmt: skip
+def test_parts_in_the_wrong_place_are_one_line(spec, words):
+  line = refused(spec)
+  assert all(word in line for word in words), line
+
+
+def test_parts_are_checked_without_reading_data():
+  spec = dict(
+    type='data.Pipeline', batch_size=2,
+    source=dict(type='data.CifarArchive', path='nowhere', split='train'),
+  )  # fmt: skip
+  assert config.build(spec).batch_size == 2

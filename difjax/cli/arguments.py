@@ -102,13 +102,18 @@ def _leave_behind(
 def _make_room(
   config: config_dict.ConfigDict, name: str, argv: list[str]
 ) -> None:
-  """Adds the empty parts that overrides reach into, such as --config.mesh."""
+  """Adds the empty parts that overrides reach into, such as --config.mesh.
+
+  Where parts stand in an order, a new one comes last.
+  """
   for item in argv:
     if item.startswith(f'--{name}.'):
       part = config
       for key in item.split('=', 1)[0].split('.')[1:-1]:
         if key not in part:
           part[key] = config_dict.ConfigDict()
+          if 'order' in part:
+            part.order = type(part.order)([*part.order, key])
         part = part[key]
         if not isinstance(part, config_dict.ConfigDict):
           break

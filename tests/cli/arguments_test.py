@@ -249,3 +249,11 @@ def test_a_part_as_a_whole_may_be_replaced(capsys):
   assert values.sampler.to_dict() == {
     'type': 'sampling.FixedGrid', 'denoise': False
   }
+
+
+def test_a_new_part_comes_last_in_an_order():
+  spec = config_dict.ConfigDict({'hooks': {'a': {'n': 1}, 'order': ('a',)}})
+  argv = ['--config.hooks.b.n=2', '--config.hooks.b.m=3']
+  values = arguments.parse(argv, lambda v: None, '', {'config': spec})
+  assert values.config.hooks.order == ('a', 'b')
+  assert values.config.hooks.b.to_dict() == {'n': 2, 'm': 3}
