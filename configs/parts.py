@@ -249,7 +249,6 @@ def solver_study(held_out: Spec, **fields: Any) -> Spec:
       'UniPC-3': solver('UniPC', order=3, final_order=2),
       'DEIS-4': solver('DEIS', order=4),
       'iPNDM-4': solver('IPNDM', order=4),
-      'LMS-4': solver('LMS', order=4),
     },
     noisy={
       'DDPM': solver('DDIM', eta=1.0),
