@@ -21,6 +21,7 @@ the few foreign names of `FOREIGN`, and nothing else.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import importlib
@@ -28,6 +29,7 @@ import importlib.util
 import inspect
 import json
 import pathlib
+import pkgutil
 import types
 import typing
 from collections.abc import Callable, Collection, Mapping
@@ -140,14 +142,14 @@ def resolve(
     return _exported(package, attribute, name, path)
   if not (trusted or name in FOREIGN or package in trust):
     raise errors.ConfigError(
-      f'{path}: {name!r} may not be used by a saved config; if you trust it, '
-      f'add --trust={package} or give the config file itself'
+      f'{path}: {name!r} may not be used by a saved config{_homonym(name)}; if '
+      f'you trust it, add --trust={package} or give the config file itself'
     )
   try:
     return _import(name)
   except (ImportError, AttributeError, TypeError, ValueError) as error:
     raise errors.ConfigError(
-      f'{path}: there is no {name!r} ({error})'
+      f'{path}: there is no {name!r} ({error}){_homonym(name)}'
     ) from None
 
 
@@ -242,6 +244,17 @@ def _exported(package: str, attribute: str, name: str, path: str) -> Any:
   return getattr(module, attribute)
 
 
+def _homonym(name: str) -> str:
+  """Suggests the name of ours that ends as another does, if there is one."""
+  folder, last = pathlib.Path(__file__).parent, name.rpartition('.')[2]
+  for _, package, _ in pkgutil.iter_modules([str(folder)]):
+    with contextlib.suppress(ImportError):  # it needs an extra
+      module = importlib.import_module(f'difjax.{package}')
+      if last in getattr(module, '__all__', ()):
+        return f'; did you mean {f"{package}.{last}"!r}?'
+  return ''
+
+
 def _import(name: str) -> Any:
   """Imports the longest module that begins `name`, then walks attributes."""
   parts = name.split('.')
@@ -272,7 +285,7 @@ def _check_arguments(
   if inspect.Parameter.VAR_KEYWORD not in kinds:
     for key in arguments:
       if key not in parameters:
-        hint = _suggest(key, tuple(parameters))
+        hint = _suggest(key, (*parameters, *_KEYS[:1]))
         raise errors.ConfigError(f'{path}.{key}: no such key{hint}')
   if complete:
     for key, parameter in parameters.items():

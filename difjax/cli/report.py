@@ -44,7 +44,9 @@ def main(argv: list[str]) -> int:
   values = arguments.parse(rest, _define, __doc__, {'report': spec})
   out = values.out or workdir
   if out is None or not (path or workdir):
-    raise errors.ConfigError('report needs --workdir=DIR')
+    raise errors.ConfigError(
+      'report needs --workdir=DIR, or --config=FILE and --out=DIR'
+    )
 
   from difjax.evaluation import trained  # imports jax, after the flags
 

@@ -8,6 +8,7 @@ is no judge.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 
 import numpy as np
@@ -49,6 +50,7 @@ class Labelled:
     return Labelled(self.images[chosen], self.labels[chosen])
 
 
+@functools.lru_cache(maxsize=4)  # parts of an evaluation share their data
 def labelled(source: sources.Source) -> Labelled:
   """Reads a whole source of labelled images."""
   whole = source.take(np.arange(len(source)))

@@ -21,6 +21,7 @@ to each class and the class means score what passes for digits from afar.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -28,6 +29,7 @@ from typing import Any
 import numpy as np
 
 from difjax import metrics
+from difjax.data import source as sources
 from difjax.evaluation import baselines
 
 Features = Callable[[np.ndarray], np.ndarray]
@@ -154,6 +156,18 @@ class Judgement:
 def pixels(images: np.ndarray) -> np.ndarray:
   """The plainest features: uint8 [N, H, W, C] as [N, HWC] in [-1, 1]."""
   return images.reshape(len(images), -1) / 127.5 - 1
+
+
+@functools.lru_cache(maxsize=2)  # parts of an evaluation share their judge
+def classifier(train: sources.Source, seed: int) -> metrics.Classifier:
+  """Fits a classifier to the pixels of labelled images.
+
+  Args:
+    train: what it learns.
+    seed: of its first weights.
+  """
+  known = baselines.labelled(train)
+  return metrics.fit_classifier(pixels(known.images), known.labels, seed)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -12,17 +12,19 @@ import json
 import pathlib
 import re
 import tempfile
+import types
 from collections.abc import Callable
+from typing import Final
 
 import jax
 
 # name = ... metadata={op_name="jit(f)/transpose(jvp(net))/.../dot_general" ...
 _INSTRUCTION = re.compile(r'%?(\S+) = .*metadata=\{op_name="([^"]+)"')
 _AROUND = re.compile(r'(while|call|conditional)[.\d]*$')  # hold what they run
-_KINDS = (
-  ('conv_general_dilated', 'convolutions'),
-  ('dot_general', 'matrix products'),
-)
+_KINDS: Final = types.MappingProxyType({
+  'conv_general_dilated': 'convolutions',
+  'dot_general': 'matrix products',
+})
 
 
 def shares(
@@ -52,7 +54,7 @@ def shares(
 
 
 def _kind(source: str) -> str:
-  kind = dict(_KINDS).get(source.rpartition('/')[2], 'the rest')
+  kind = _KINDS.get(source.rpartition('/')[2], 'the rest')
   return f'{kind}, {"backward" if "transpose(" in source else "forward"}'
 
 

@@ -9,7 +9,6 @@ the mean of several draws.
 from __future__ import annotations
 
 import dataclasses
-import functools
 import time
 
 import numpy as np
@@ -84,32 +83,21 @@ class Quality:
 
   def _floor(self) -> float:
     """The mean distance of as many training images as there are samples."""
-    rng, whole = np.random.default_rng(self.seed), _whole(self.train)
+    rng = np.random.default_rng(self.seed)
+    whole = baselines.labelled(self.train)
     draws = (whole.draw(self.images, rng).images for _ in range(_DRAWS))
     return float(np.mean([self._distance(images) for images in draws]))
 
   def _distance(self, images: np.ndarray) -> float:
-    known = _classifier(self.train, self.seed)
+    known = distribution.classifier(self.train, self.seed)
     gaussian = lambda images: metrics.Moments.of(
       known.features(distribution.pixels(images))
     ).gaussian
-    new = _whole(self.held_out).images
+    new = baselines.labelled(self.held_out).images
     return metrics.frechet_distance(gaussian(images), gaussian(new))
 
   def _accuracy(self) -> float:
-    new = _whole(self.held_out)
-    known = _classifier(self.train, self.seed)
+    new = baselines.labelled(self.held_out)
+    known = distribution.classifier(self.train, self.seed)
     found = known.labels(distribution.pixels(new.images))
     return float((found == new.labels).mean())
-
-
-# Several samplers are judged by one classifier of one data set.
-@functools.lru_cache(maxsize=2)
-def _classifier(train: sources.Source, seed: int) -> metrics.Classifier:
-  known = _whole(train)
-  return metrics.fit_classifier(
-    distribution.pixels(known.images), known.labels, seed
-  )
-
-
-_whole = functools.lru_cache(maxsize=4)(baselines.labelled)

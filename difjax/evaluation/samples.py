@@ -11,7 +11,7 @@ import collections
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -77,6 +77,52 @@ def condition(labels: Array | None) -> Cond:
   return None if labels is None else {'label': jnp.asarray(labels)}
 
 
+def blocks(
+  objective: base.Generative,
+  sampler: samplers.Sampler,
+  params: Params,
+  *,
+  shape: Shape,
+  indices: Array,
+  labels: Array | None,
+  mean: Array = 0.0,
+  seed: int = 0,
+  size: int = 64,
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+  """Samples a set block by block over the local devices.
+
+  Takes the arguments of `generate`. While one block is read, every device works
+  on a next one.
+
+  Yields:
+    x [B, ...] as it was drawn, and evaluations int [B]; in the order of the
+    indices, the last of them shorter.
+  """
+  places = [(d, jax.device_put(params, d)) for d in jax.local_devices()]
+  pending = collections.deque()
+
+  def finished() -> tuple[np.ndarray, np.ndarray]:
+    count, *found = pending.popleft()
+    return tuple(np.asarray(each)[:count] for each in found)
+
+  for i, start in enumerate(range(0, len(indices), size)):
+    part = np.arange(start, min(start + size, len(indices)))
+    full = np.resize(part, size)  # the last block repeats its images
+    on, copy = places[i % len(places)]
+    put = functools.partial(jax.device_put, device=on)
+    x, evaluations = block(
+      copy, put(jnp.uint32(seed)), put(np.asarray(indices)[full]),
+      None if labels is None else put(np.asarray(labels)[full]),
+      put(jnp.asarray(mean, jnp.float32)),
+      objective=objective, sampler=sampler, shape=tuple(shape),
+    )  # fmt: skip
+    pending.append((len(part), x, evaluations))
+    if len(pending) > len(places):
+      yield finished()
+  while pending:
+    yield finished()
+
+
 def generate(
   objective: base.Generative,
   sampler: samplers.Sampler,
@@ -90,7 +136,7 @@ def generate(
   size: int = 64,
   advance: Callable[[int], object] = lambda done: None,
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Samples a set of images, block by block over the local devices.
+  """Samples a set of images.
 
   Args:
     objective: what was trained.
@@ -110,32 +156,16 @@ def generate(
   Raises:
     NonFiniteError: an image has values that are not finite.
   """
-  indices = np.asarray(indices)
-  places = [(d, jax.device_put(params, d)) for d in jax.local_devices()]
-  pending, images, evaluations = collections.deque(), [], []
-
-  def collect() -> None:
-    part, x, count = pending.popleft()
-    images.append(_checked(np.asarray(x)[: len(part)], indices[part], seed))
-    evaluations.append(np.asarray(count)[: len(part)])
-    advance(len(part))
-
-  for i, start in enumerate(range(0, len(indices), size)):
-    part = np.arange(start, min(start + size, len(indices)))
-    full = np.resize(part, size)  # the last block repeats its images
-    on, copy = places[i % len(places)]
-    put = functools.partial(jax.device_put, device=on)
-    x, count = block(
-      copy, put(jnp.uint32(seed)), put(indices[full]),
-      None if labels is None else put(np.asarray(labels)[full]),
-      put(jnp.asarray(mean, jnp.float32)),
-      objective=objective, sampler=sampler, shape=tuple(shape),
-    )  # fmt: skip
-    pending.append((part, x, count))
-    if len(pending) > len(places):
-      collect()
-  while pending:
-    collect()
+  images, evaluations, done = [], [], 0
+  for x, count in blocks(
+    objective, sampler, params, shape=shape, indices=indices, labels=labels,
+    mean=mean, seed=seed, size=size,
+  ):  # fmt: skip
+    which = np.asarray(indices)[done : done + len(x)]
+    images.append(_checked(x, which, seed))
+    evaluations.append(count)
+    advance(len(x))
+    done += len(x)
   return np.concatenate(images), np.concatenate(evaluations)
 
 

@@ -19,7 +19,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import tqdm
 
@@ -149,10 +148,7 @@ class SolverStudy:
     """Returns the features of images, and their name."""
     if self.train is None:
       return distribution.pixels, 'their pixels'
-    known = baselines.labelled(self.train)
-    judge = metrics.fit_classifier(
-      distribution.pixels(known.images), known.labels, self.seed
-    )
+    judge = distribution.classifier(self.train, self.seed)
     return (
       lambda images: judge.features(distribution.pixels(images)),
       'their features in a classifier of the training images',
@@ -238,16 +234,13 @@ class SolverStudy:
     self, subject: Subject, way: samplers.Sampler
   ) -> tuple[np.ndarray, np.ndarray]:
     """Returns samples [N, ...], not yet rounded, and their evaluations [N]."""
-    parts = []
-    for start in range(0, self.images, self.size):
-      indices = np.arange(start, start + self.size) % self.images
-      parts.append(samples.block(
-        subject.params, jnp.uint32(self.seed), indices,
-        None if subject.labels is None else subject.labels[indices],
-        objective=subject.objective, sampler=way, shape=tuple(subject.shape),
-      ))  # fmt: skip
-    x, count = (np.concatenate(part) for part in zip(*parts, strict=True))
-    return x[: self.images], count[: self.images]
+    blocks = samples.blocks(
+      subject.objective, way, subject.params, shape=subject.shape,
+      indices=np.arange(self.images), labels=subject.labels, seed=self.seed,
+      size=self.size,
+    )  # fmt: skip
+    x, count = zip(*blocks, strict=True)
+    return np.concatenate(x), np.concatenate(count)
 
   def _section(
     self, title: str, name: str, subject: Subject, draw: sections.Draw

@@ -57,9 +57,7 @@ class GuidanceSweep:
     rng = np.random.default_rng(self.seed)
     known = baselines.labelled(self.train)
     count = min(self.images, len(held_out.images), len(known.images))
-    judge = metrics.fit_classifier(
-      distribution.pixels(known.images), known.labels, self.seed
-    )
+    judge = distribution.classifier(self.train, self.seed)
     features = lambda of: judge.features(distribution.pixels(of.images))
     real = features(held_out.draw(count, rng))
     copies = features(known.draw(count, rng))

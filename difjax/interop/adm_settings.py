@@ -10,7 +10,6 @@ their layout, the size of images, and all of the diffusion.
 
 from __future__ import annotations
 
-import math
 import types
 from collections.abc import Mapping
 from typing import Any, Final
@@ -57,18 +56,16 @@ _CLASSIFIER = 'classifier_'
 _RENAMED: Final = types.MappingProxyType({
   'depth': 'num_res_blocks', 'width': 'num_channels',
 })  # fmt: skip
-_WORDS: Final = types.MappingProxyType({
-  **dict.fromkeys(('true', 'yes', 't', 'y', '1'), True),
-  **dict.fromkeys(('false', 'no', 'f', 'n', '0'), False),
-})
 
 
-class Settings:
+class Settings(base.Lookups):
   """Official arguments.
 
   Attributes:
     given: by name.
   """
+
+  family = 'ADM'
 
   def __init__(self, config: Any) -> None:
     """Takes the arguments, within `{'config': ...}` or not.
@@ -128,39 +125,6 @@ class Settings:
     """Returns the first of several names that is given."""
     return next((name for name in names if name in self), None)
 
-  def flag(self, name: str) -> bool:
-    """Looks a truth value up; it may be a word, as on a command line.
-
-    Raises:
-      ConfigError: it is something else.
-    """
-    return self.choice(name, _WORDS)
-
-  def number(self, name: str) -> float:
-    """Looks a finite number up.
-
-    Raises:
-      ConfigError: it is something else.
-    """
-    try:
-      number = float(self[name])
-    except (TypeError, ValueError):
-      number = math.nan
-    if not math.isfinite(number):
-      raise _wrong(name, self[name], 'a number')
-    return number
-
-  def count(self, name: str) -> int:
-    """Looks a whole number up.
-
-    Raises:
-      ConfigError: it is something else.
-    """
-    number = self.number(name)
-    if number != int(number):
-      raise _wrong(name, self[name], 'a whole number')
-    return int(number)
-
   def numbers(self, name: str) -> tuple[float, ...]:
     """Looks several numbers up, in a list or between commas.
 
@@ -174,20 +138,7 @@ class Settings:
     except (TypeError, ValueError):
       if hasattr(value, 'real'):  # a single one, as a command line has it
         return (float(value),)
-      raise _wrong(name, value, 'a list of numbers') from None
-
-  def choice(self, name: str, options: Mapping[str, Any]) -> Any:
-    """Looks a word up and gives what it stands for.
-
-    Raises:
-      ConfigError: the word is none of the options.
-    """
-    word = str(self[name]).lower()
-    if word not in options:
-      raise errors.ConfigError(
-        f'ADM: {name} is {self[name]!r} in the config; known are '
-        f'{", ".join(options)}')
-    return options[word]
+      raise self.wrong(name, 'a list of numbers') from None
 
   def agree(self, name: str, here: Any, there: Any) -> None:
     """Checks an argument against what the checkpoint tells.
@@ -199,8 +150,3 @@ class Settings:
       raise errors.ConfigError(
         f'ADM: {name} is {self[name]!r} in the config, but the checkpoint was '
         f'made with {there}')
-
-
-def _wrong(name: str, value: Any, wanted: str) -> errors.ConfigError:
-  return errors.ConfigError(
-    f'ADM: {name} is {value!r} in the config, not {wanted}')

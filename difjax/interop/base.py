@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 import difflib
-from collections.abc import Collection, Iterable
-from typing import Any
+import math
+import types
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any, ClassVar, Final
 
 from difjax import errors
 from difjax.typing import Params
 
 Spec = dict[str, Any]
 COLOURS = (1, 3)  # channels of images; what has others is none
+_WORDS: Final = types.MappingProxyType({
+  **dict.fromkeys(('true', 'yes', 't', 'y', '1'), True),
+  **dict.fromkeys(('false', 'no', 'f', 'n', '0'), False),
+})
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -35,6 +42,77 @@ class Converted:
   network: Spec
   info: dict[str, Any]
   sampler: Spec | None = None
+
+
+class Lookups(abc.ABC):
+  """Official arguments, looked up by name as what they have to be.
+
+  Attributes:
+    family: whose they are, for errors.
+    least: the smallest whole number that is one.
+  """
+
+  family: ClassVar[str]
+  least: ClassVar[float] = -math.inf
+
+  @abc.abstractmethod
+  def __getitem__(self, name: str) -> Any:
+    """Looks an argument up.
+
+    Raises:
+      ConfigError: it is not given and has no default.
+    """
+
+  def number(self, name: str) -> float:
+    """Looks a finite number up.
+
+    Raises:
+      ConfigError: it is something else.
+    """
+    try:
+      number = float(self[name])
+    except (TypeError, ValueError):
+      number = math.nan
+    if not math.isfinite(number):
+      raise self.wrong(name, 'a number')
+    return number
+
+  def count(self, name: str) -> int:
+    """Looks a whole number up.
+
+    Raises:
+      ConfigError: it is something else.
+    """
+    number = self.number(name)
+    if number != int(number) or number < self.least:
+      raise self.wrong(name, 'a whole number')
+    return int(number)
+
+  def choice(self, name: str, options: Mapping[str, Any]) -> Any:
+    """Looks a word up and gives what it stands for.
+
+    Raises:
+      ConfigError: the word is none of the options.
+    """
+    word = str(self[name]).lower()
+    if word not in options:
+      raise errors.ConfigError(
+        f'{self.family}: {name} is {self[name]!r} in the config; known are '
+        f'{", ".join(options)}')
+    return options[word]
+
+  def flag(self, name: str) -> bool:
+    """Looks a truth value up; it may be a word, as on a command line.
+
+    Raises:
+      ConfigError: it is something else.
+    """
+    return self.choice(name, _WORDS)
+
+  def wrong(self, name: str, wanted: str) -> errors.ConfigError:
+    """Says that an argument is not what it has to be."""
+    return errors.ConfigError(
+      f'{self.family}: {name} is {self[name]!r} in the config, not {wanted}')
 
 
 def check_names(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import operator
 import types
 from collections.abc import Collection, Mapping
@@ -10,6 +9,7 @@ from typing import Any, Final
 
 from difjax import config as configs
 from difjax import errors
+from difjax.interop import base
 
 # What the official configs leave to their defaults; the rest must be given.
 _DEFAULTS: Final = types.MappingProxyType({
@@ -62,12 +62,14 @@ _KNOWN: Final = types.MappingProxyType({
 _UNREAD: Final = ('device', 'eval', 'evaluate', 'optim', 'sampling', 'seed')
 
 
-class Settings:
+class Settings(base.Lookups):
   """An official config, read with its defaults.
 
   Attributes:
     config: the nested mappings.
   """
+
+  family, least = 'score SDE', 0
 
   def __init__(self, config: Any, known: Mapping[str, Any]) -> None:
     """Takes a config, within `{'config': ...}` or not.
@@ -96,7 +98,9 @@ class Settings:
     section, _, key = name.partition('.')
     given = self.config.get(section) or {}
     if not isinstance(given, Mapping):
-      raise _wrong(section, given, 'a section with keys')
+      raise errors.ConfigError(
+        f'score SDE: {section} is {given!r} in the config, not a section with '
+        'keys')
     if key in given:
       return given[key]
     dataset = str((self.config.get('data') or {}).get('dataset', '')).lower()
@@ -107,67 +111,16 @@ class Settings:
       f'score SDE: {name} is not in the checkpoint and the config lacks it; '
       f'give the official config, or --arch.{name}=VALUE')
 
-  def flag(self, name: str) -> bool:
-    """Looks a truth value up; on a command line it may be a word.
-
-    Raises:
-      ConfigError: it is something else.
-    """
-    value = self[name]
-    word = str(value).lower()
-    if word not in ('true', 'false', '0', '1'):
-      raise _wrong(name, value, 'True or False')
-    return word in ('true', '1')
-
-  def number(self, name: str) -> float:
-    """Looks a finite number up.
-
-    Raises:
-      ConfigError: it is something else.
-    """
-    value = self[name]
-    try:
-      number = float(value)
-    except (TypeError, ValueError):
-      number = math.nan
-    if not math.isfinite(number):
-      raise _wrong(name, value, 'a number')
-    return number
-
-  def count(self, name: str) -> int:
-    """Looks a whole number up.
-
-    Raises:
-      ConfigError: it is something else.
-    """
-    number = self.number(name)
-    if number != int(number) or number < 0:
-      raise _wrong(name, self[name], 'a whole number')
-    return int(number)
-
   def counts(self, name: str) -> tuple[int, ...]:
     """Looks a list of whole numbers up.
 
     Raises:
       ConfigError: it is something else.
     """
-    value = self[name]
     try:
-      return tuple(operator.index(each) for each in value)
+      return tuple(operator.index(each) for each in self[name])
     except TypeError:
-      raise _wrong(name, value, 'a list of whole numbers') from None
-
-  def choice(self, name: str, options: Mapping[str, Any]) -> Any:
-    """Looks a word up and gives what it stands for.
-
-    Raises:
-      ConfigError: the word is none of the options.
-    """
-    word = str(self[name]).lower()
-    if word not in options:
-      raise errors.ConfigError(
-        f'score SDE: {name} is {word!r}; known are {", ".join(options)}')
-    return options[word]
+      raise self.wrong(name, 'a list of whole numbers') from None
 
 
 def _check_keys(
@@ -180,8 +133,3 @@ def _check_keys(
       hint = f'; did you mean {prefix + close!r}?' if close else ''
       raise errors.ConfigError(
         f'score SDE: the official config has no {prefix + str(key)!r}{hint}')
-
-
-def _wrong(name: str, value: Any, wanted: str) -> errors.ConfigError:
-  return errors.ConfigError(
-    f'score SDE: {name} is {value!r} in the config, not {wanted}')

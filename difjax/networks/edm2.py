@@ -100,7 +100,7 @@ class MPUNet(nn.Module):
     Raises:
       ValueError: when the levels do not divide the size.
     """
-    self._check(x.shape)
+    layers.check_halving(self, x.shape, len(self.multipliers) - 1)
     exact = jnp.promote_types(x.dtype, jnp.float32)
     emb = self._embed(noise.astype(exact), cond)
     image = x.astype(self.dtype or x.dtype)
@@ -114,16 +114,6 @@ class MPUNet(nn.Module):
     out = edm2_layers.MPConv(
       self.out_channels or x.shape[-1], 3, name='head')(h, gain)
     return out.astype(exact)
-
-  @nn.nowrap
-  def _check(self, shape: tuple[int, ...]) -> None:
-    """Refuses sizes that cannot be halved once a level."""
-    factor = 2 ** (len(self.multipliers) - 1)
-    if len(shape) != 4 or shape[1] % factor or shape[2] % factor:
-      raise ValueError(
-        f'MPUNet: an input of shape {shape} cannot be halved '
-        f'{len(self.multipliers) - 1} times; resize or pad the data to '
-        f'[B, H, W, C] with sides divisible by {factor}, or use fewer levels')
 
   @nn.nowrap
   def _embed(self, noise: Array, cond: Cond) -> Array:

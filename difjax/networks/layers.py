@@ -78,6 +78,25 @@ class GroupNorm(nn.Module):
       use_fast_variance=False, name='norm')(x)
 
 
+def check_halving(owner: nn.Module, shape: tuple[int, ...], times: int) -> None:
+  """Refuses sizes that cannot be halved so often.
+
+  Args:
+    owner: the network, for the error.
+    shape: of its input.
+    times: once for each level but the first.
+
+  Raises:
+    ValueError: the shape is not [B, H, W, C], or a side does not divide.
+  """
+  factor = 2**times
+  if len(shape) != 4 or shape[1] % factor or shape[2] % factor:
+    raise ValueError(
+      f'{type(owner).__name__}: an input of shape {shape} cannot be halved '
+      f'{times} times; resize or pad the data to [B, H, W, C] with sides '
+      f'divisible by {factor}, or use fewer levels')
+
+
 def constrain(x: Array, *axes: str | None) -> Array:
   """Lays the leading axes of `x` out over the mesh in force.
 

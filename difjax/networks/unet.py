@@ -101,7 +101,7 @@ class UNet(unet_trunk.Trunk):
       ValueError: when the levels do not divide the size, or there is nothing
         to enlarge.
     """
-    self._check(x.shape)
+    layers.check_halving(self, x.shape, len(self.multipliers) - 1)
     noise = self._read(noise, x.dtype)
     run = self._runner(self._embed(noise, cond), train)
     skips = self._encode(self._with_low_res(x, cond), run)

@@ -130,7 +130,7 @@ class UNetEncoder(unet_trunk.Trunk):
     Raises:
       ValueError: when the levels do not divide the size.
     """
-    self._check(x.shape)
+    layers.check_halving(self, x.shape, len(self.multipliers) - 1)
     run = self._runner(self._code(self._read(noise, x.dtype)), train)
     features = self._encode(x, run)
     features.append(self._middle(features[-1], run))

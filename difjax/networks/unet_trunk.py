@@ -88,16 +88,6 @@ class Trunk(nn.Module):
   dtype: jax.typing.DTypeLike | None = None
 
   @nn.nowrap
-  def _check(self, shape: tuple[int, ...]) -> None:
-    """Refuses sizes that cannot be halved once a level."""
-    factor = 2 ** (len(self.multipliers) - 1)
-    if len(shape) != 4 or shape[1] % factor or shape[2] % factor:
-      raise ValueError(
-        f'{type(self).__name__}: an input of shape {shape} cannot be halved '
-        f'{len(self.multipliers) - 1} times; resize or pad the data to '
-        f'[B, H, W, C] with sides divisible by {factor}, or use fewer levels')
-
-  @nn.nowrap
   def _read(self, noise: Array, dtype: jax.typing.DTypeLike) -> Array:
     """The noise input [B] in at least float32."""
     dtype = jnp.promote_types(jnp.promote_types(noise.dtype, dtype), 'float32')

@@ -118,6 +118,12 @@ class Process:
     b2 = -(self.sigma(t) ** 2) * jnp.expm1(self.logsnr(t) - self.logsnr(s))
     return a, b2
 
+  def renoise(self, x: Array, s: Array, t: Array, z: Array) -> Array:
+    """Returns x_t for x_s [B, ...] and noise z [B, ...] at s < t (5)."""
+    a, b2 = self.transition(t, s)
+    b = jnp.sqrt(jnp.maximum(b2, 0))  # 0 where t is s, however it rounds
+    return expand(a, x) * x + expand(b, x) * z
+
   def posterior(
     self, x: Array, x0: Array, t: Array, s: Array
   ) -> tuple[Array, Array]:

@@ -161,9 +161,7 @@ class Ancestral(solvers.Around):
     self, process: base.Process, x: Array, down: Array, s: Array, z: Array
   ) -> Array:
     """Takes x at d up to s by the forward transition, drawing z."""
-    a, b2 = process.transition(s, down)
-    std = jnp.sqrt(jnp.maximum(b2, 0))
-    return base.expand(a, x) * x + self.noise_scale * base.expand(std, x) * z
+    return process.renoise(x, down, s, self.noise_scale * z)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -50,6 +50,5 @@ class ConsistencyMultistep(solver.Memoryless):
   ) -> tuple[Array, PyTree]:
     """Takes x from t to s (1)."""
     low = process.t_min if self.t_min is None else self.t_min
-    a, b2 = process.transition(s, jnp.asarray(low, s.dtype))
-    b = jnp.sqrt(jnp.maximum(b2, 0))
-    return a * denoiser(x, t).x0 + b * noise.normal(0, x), state
+    x0, z = denoiser(x, t).x0, noise.normal(0, x)
+    return process.renoise(x0, jnp.asarray(low, s.dtype), s, z), state

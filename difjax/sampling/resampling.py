@@ -15,7 +15,6 @@ from __future__ import annotations
 import dataclasses
 
 import jax
-import jax.numpy as jnp
 
 from difjax.denoising import prediction
 from difjax.processes import base
@@ -58,8 +57,6 @@ class Resampled(solvers.Around):
     noise: noises.Noise,
   ) -> tuple[Array, PyTree]:
     """Takes x from t to s, again and again."""
-    a, b2 = process.transition(t, s)
-
     def once(i: Array, x: Array) -> tuple[Array, PyTree]:
       return self.solver.step(
         denoiser, process, state, x, t, s, noises.Later(noise, 1 + i * _SLOTS)
@@ -67,7 +64,7 @@ class Resampled(solvers.Around):
 
     def visit(i: Array, x: Array) -> Array:
       back = noise.normal(i * _SLOTS, x)
-      return a * once(i, x)[0] + jnp.sqrt(b2) * back
+      return process.renoise(once(i, x)[0], s, t, back)
 
     last = self.visits - 1
     return once(last, jax.lax.fori_loop(0, last, visit, x))

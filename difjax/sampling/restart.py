@@ -105,9 +105,8 @@ class Restart:
       x: Array, now: tuple[Array, Array, Array]
     ) -> tuple[Array, None]:
       i, restart, (low, t, s) = now
-      a, b2 = process.transition(t, low)
-      b = self.noise_scale * jnp.sqrt(jnp.maximum(b2, 0))  # 0 where t is low
-      x = a * x + b * noise.at(restart).normal(0, x)
+      z = self.noise_scale * noise.at(restart).normal(0, x)
+      x = process.renoise(x, low, t, z)
       later = noises.Later(noise.at(i), 1)
       return solver.step(denoiser, process, (), x, t, s, later)[0], None
 

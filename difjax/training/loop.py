@@ -174,7 +174,7 @@ def train(trainer: Trainer, workdir: pathlib.Path) -> state.TrainState:
       trainer.data, first, trainer.steps, meshes.batch_sharding(mesh)
     )
     stack.callback(batches.close)
-    log = _Log(trainer, outputs)
+    log = _Log(trainer, outputs, first)
     # Steps that are queued on several virtual CPU devices starve each other's
     # collectives; elsewhere the queue is what keeps the device busy.
     wait = mesh.size > 1 and jax.default_backend() == 'cpu'
@@ -213,37 +213,40 @@ class _Log:
   """Collects metrics on the device and writes their means a step late."""
 
   def __init__(
-    self, trainer: Trainer, outputs: tuple[writers.Writer, ...]
+    self,
+    trainer: Trainer,
+    outputs: tuple[writers.Writer, ...],
+    first: int,
   ) -> None:
     self._trainer = trainer
     self._outputs = outputs
     self._rows: list[Metrics] = []
-    self._due: tuple[int, list[Metrics], dict[str, float]] | None = None
-    self._since, self._timed = time.monotonic(), 0
-    self._first = True
+    self._due: tuple[int, list[Metrics]] | None = None
+    self._began = time.monotonic(), first  # when so many steps were done
+    self._compiled = False
     self.waited = 0.0
 
   def push(self, done: int, metrics: Metrics) -> None:
     """Takes the metrics of a step that was dispatched, not yet done."""
     self._write()  # the row before this step: its numbers are there by now
     self._rows.append(metrics)
-    self._timed += 1
     if done % self._trainer.log_every == 0 or done == self._trainer.steps:
-      self._due = (done, self._rows, self._speed())
-      self._rows = []
-    elif self._first:  # it compiles: where others follow, they are timed alone
-      self._since, self._timed, self.waited = time.monotonic(), 0, 0.0
-    self._first = False
+      self._due, self._rows = (done, self._rows), []
+    elif not self._compiled:  # where others follow, they are timed alone
+      jax.block_until_ready(metrics)
+      self._began, self.waited = (time.monotonic(), done), 0.0
+    self._compiled = True
 
   def flush(self) -> None:
     """Writes the row that is due, waiting for it."""
     self._write()
 
-  def _speed(self) -> dict[str, float]:
-    now, n = time.monotonic(), self._timed
-    seconds = max(now - self._since, 1e-9) / n
+  def _speed(self, done: int) -> dict[str, float]:
+    """Returns the speed up to a step that has just been waited for."""
+    (since, first), self._began = self._began, (time.monotonic(), done)
+    n = done - first
+    seconds = max(self._began[0] - since, 1e-9) / n
     waited, self.waited = self.waited / n, 0.0
-    self._since, self._timed = now, 0
     return {
       'perf/images_per_s': self._trainer.data.batch_size / seconds,
       'perf/steps_per_s': 1 / seconds,
@@ -253,9 +256,10 @@ class _Log:
   def _write(self) -> None:
     if self._due is None:
       return
-    done, rows, perf = self._due
+    done, rows = self._due
     self._due = None
     rows = jax.device_get(rows)
+    perf = self._speed(done)
     counters = ('skipped', 'streak')
     values = {
       f'train/{key}': float(rows[-1][key])

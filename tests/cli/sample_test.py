@@ -88,6 +88,8 @@ def test_the_sampler_can_be_changed(trained, tmp_path, call):
     ('--ema=mane', 2, "keeps no average 'mane', but main"),
     ('--sampler.grid.stpes=3', 2, "did you mean 'steps'"),
     ('--sampler.type=os.system', 2, "'os.system' may not be used"),
+    ('--sampler.type=FixedGrid', 2, "did you mean 'sampling.FixedGrid'?"),
+    ('--sampler.typ=x.Y', 2, "sampler.typ: no such key; did you mean 'type'?"),
     ('--unknown=3', 2, 'unknown'),
   ],
 )

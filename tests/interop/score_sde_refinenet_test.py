@@ -200,7 +200,7 @@ def test_what_is_off_about_weights_is_named(change, message):
 
 @pytest.mark.parametrize(('config', 'message'), [
   (dict(model=dict(name='ncsnv2_128')), r"'ncsnv2_128' in the config, but"),
-  (dict(model=dict(nonlinearity='relu')), r"nonlinearity is 'relu'; known"),
+  (dict(model=dict(nonlinearity='relu')), r"is 'relu' in the config; known"),
   (dict(model=dict(num_scales=9, sigma_max=1)), r'data\.image_size'),
 ])
 def test_what_is_off_about_a_config_is_named(config, message):

@@ -31,7 +31,7 @@ def test_flags(value, found):
   ],
 )  # fmt: skip
 def test_a_wrong_value_names_its_key(kind, value):
-  with pytest.raises(errors.ConfigError, match=r'model\.nf is .*, not '):
+  with pytest.raises(errors.ConfigError, match=r'model\.nf is .* config'):
     getattr(_settings(nf=value), kind)('model.nf')
 
 

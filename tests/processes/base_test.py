@@ -132,6 +132,15 @@ def test_transition_carries_the_marginal(process):
   assert np.all(b2 > 0)
 
 
+def test_renoising_is_the_transition(process):
+  t, s = neighbours(process)
+  x, z = np.random.default_rng(0).normal(size=(2, len(t), 2, 3))
+  a, b2 = (np.asarray(v)[:, None, None] for v in process.transition(t, s))
+  np.testing.assert_allclose(
+    process.renoise(x, s, t, z), a * x + np.sqrt(b2) * z, rtol=1e-12)
+  np.testing.assert_array_equal(process.renoise(x, t, t, z), x)
+
+
 def test_posterior_is_bayes(process):
   t, s = neighbours(process)
   x, x0 = np.random.default_rng(0).normal(size=(2, len(t), 2, 3))
