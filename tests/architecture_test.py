@@ -49,7 +49,7 @@ ORDER = {
   ),
   'training': (
     'state ema optimisers mesh sharding checkpoint writers augmentation step '
-    'hooks posthoc loop'
+    'hooks posthoc trainer log resume loop'
   ),
   'evaluation': (
     'baselines distribution plots curves report trained samples parts quality '

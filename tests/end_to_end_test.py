@@ -15,8 +15,9 @@ from PIL import Image
 from configs import parts
 from difjax import __main__, pytree
 from difjax.cli import train
-from difjax.training import loop, writers
 from difjax.training import mesh as meshes
+from difjax.training import trainer as trainers
+from difjax.training import writers
 from tests import tiny, tiny_config
 
 LAUNCHERS = sorted((tiny.ROOT / 'launch').rglob('*.sh'))
@@ -95,7 +96,7 @@ def build(network, objective, dtype):
 
 def prepared(trainer, mesh):
   """Returns (jitted step, abstract state, batch) on a mesh of one device."""
-  step, abstract = loop.compiled(trainer, mesh)
+  step, abstract = trainers.compiled(trainer, mesh)
   batch = trainer.data.rows(0, np.arange(16))
   return step, abstract, jax.device_put(batch, meshes.batch_sharding(mesh))
 

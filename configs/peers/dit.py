@@ -19,7 +19,13 @@ def get_config() -> config_dict.ConfigDict:
     sample_size=32, in_channels=4, out_channels=8, num_layers=12,
     num_attention_heads=6, attention_head_dim=64, num_embeds_ada_norm=1_000,
   )  # fmt: skip
-  network = parts.dit('S', patch=2, num_classes=1_000, out_channels=8)
+  network = parts.dit(
+    'S', patch=2, num_classes=1_000, out_channels=8, remat=True,
+    # What is cheap is computed twice: memory is what a CPU waits for.
+    remat_policy=dict(
+      ref='jax.checkpoint_policies.dots_with_no_batch_dims_saveable'
+    ),
+  )  # fmt: skip
   config = config_dict.ConfigDict()
   config.objective = parts.learned_range(network)
   config.optimiser = parts.adam(parts.constant(1e-4), clip_norm=None)

@@ -21,12 +21,15 @@ from difjax.data import device
 from difjax.evaluation import samples
 from difjax.sampling import samplers
 from difjax.training import checkpoint, hooks, loop, mesh, state
+from difjax.training import trainer as trainers
 
 _BLOCK = 64  # images sampled at once
 _Figures = dict[str, float]
 
 
-def loop_overhead(trainer: loop.Trainer, steps: int, rounds: int) -> _Figures:
+def loop_overhead(
+  trainer: trainers.Trainer, steps: int, rounds: int
+) -> _Figures:
   """Times the training loop over the bare compiled step.
 
   Args:
@@ -55,7 +58,7 @@ def loop_overhead(trainer: loop.Trainer, steps: int, rounds: int) -> _Figures:
 
 
 def sampling_overhead(
-  trainer: loop.Trainer, sampler: samplers.Sampler, rounds: int
+  trainer: trainers.Trainer, sampler: samplers.Sampler, rounds: int
 ) -> _Figures:
   """Times a sampler over its evaluations times one call of the network.
 
@@ -69,7 +72,7 @@ def sampling_overhead(
   """
   objective, source = trainer.objective, trainer.data.source
   probe = trainer.data.rows(0, np.arange(1))
-  params = jax.jit(lambda: loop.initial(trainer, probe).params)()
+  params = jax.jit(lambda: trainers.initial(trainer, probe).params)()
   indices = np.arange(_BLOCK)
   labels = samples.default_labels(indices, source.num_classes)
   cond = samples.condition(labels)
@@ -105,7 +108,7 @@ class _Stopwatch:
   """A hook that ends a round of the loop and times one of bare steps."""
 
   every: int
-  trainer: loop.Trainer
+  trainer: trainers.Trainer
   loop: list[float] = dataclasses.field(default_factory=list)
   bare: list[float] = dataclasses.field(default_factory=list)
 
@@ -131,7 +134,7 @@ class _Stopwatch:
 
   def _prepared(self, run: hooks.Run, now: state.TrainState):
     if not hasattr(self, '_step'):
-      self._step, _ = loop.compiled(self.trainer, run.mesh)
+      self._step, _ = trainers.compiled(self.trainer, run.mesh)
     data, placed = self.trainer.data, mesh.batch_sharding(run.mesh)
     batch = device.place(
       lambda rows: data.rows(0, rows), data.batch_size, placed

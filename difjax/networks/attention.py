@@ -2,9 +2,13 @@
 
 With queries, keys and values q, k, v of head width d,
 
-  o_i = sum_j softmax_j(q_i . k_j / sqrt d) v_j,                          (1)
+  l_ij = q_i . k_j / sqrt d,                                              (1)
+  o_i = sum_j exp(l_ij - m_i) v_j / sum_j exp(l_ij - m_i),  m_i = max_j l_ij,
 
-logits and softmax in float32 whatever the compute dtype.
+logits, exponentials and their sum in float32 whatever the compute dtype. The
+quotient is taken of the sums, not of the weights: of what is N x N, only the
+exponentials are written, and the gradient of the sum, a number a token, comes
+from o and that of o alone.
 """
 
 from __future__ import annotations
@@ -36,12 +40,42 @@ def heads(channels: int, count: int, width: int | None) -> int:
   return channels // width
 
 
+def attend(
+  q: Array, k: Array, v: Array, implementation: Implementation = None
+) -> Array:
+  """Attends (1), each head by itself.
+
+  Args:
+    q: queries [B, N, H, d].
+    k: keys [B, M, H, d].
+    v: values [B, M, H, d].
+    implementation: None for (1) as it stands; others are those of
+      `jax.nn.dot_product_attention`. cudnn needs a GPU and half precision.
+
+  Returns:
+    [B, N, H, d].
+  """
+  if implementation is not None:
+    return jax.nn.dot_product_attention(
+      q, k, v, implementation=implementation)
+  exact = jnp.promote_types(q.dtype, jnp.float32)
+  scaled = q * jnp.asarray(q.shape[-1] ** -0.5, q.dtype)
+  q, k, v = (jnp.swapaxes(a, 1, 2) for a in (scaled, k, v))
+  logits = jnp.einsum('bhnd,bhmd->bhnm', q, k, preferred_element_type=exact)
+  highest = jax.lax.stop_gradient(logits.max(axis=-1, keepdims=True))
+  weights = jnp.exp(logits - highest)
+  o = jnp.einsum(
+    'bhnm,bhmd->bhnd', weights.astype(v.dtype), v, preferred_element_type=exact)
+  o = o / weights.sum(axis=-1, keepdims=True)
+  return jnp.swapaxes(o, 1, 2).astype(v.dtype)
+
+
 class SelfAttention(nn.Module):
   """Multi-head self-attention with one fused projection.
 
   The output features of `qkv` are ordered (query | key | value, head, d).
-  `implementation` goes to `jax.nn.dot_product_attention`; cudnn needs a GPU and
-  half precision. `features` is the width of the output, C when None.
+  `implementation` is that of `attend`; `features` is the width of the output, C
+  when None.
   """
 
   heads: int = 1
@@ -68,9 +102,8 @@ class SelfAttention(nn.Module):
       3 * channels, kernel_init=self.qkv_init, use_bias=self.qkv_bias,
       dtype=self.dtype, name='qkv')(x)
     qkv = qkv.reshape(batch, tokens, 3, self.heads, channels // self.heads)
-    o = jax.nn.dot_product_attention(
-      qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2],
-      implementation=self.implementation)
+    q, k, v = (qkv[:, :, i] for i in range(3))
+    o = attend(q, k, v, self.implementation)
     return nn.Dense(
       self.features or channels, kernel_init=self.out_init, dtype=self.dtype,
       name='out')(o.reshape(batch, tokens, channels))

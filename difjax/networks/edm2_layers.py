@@ -227,6 +227,5 @@ class MPBlock(nn.Module):
     qkv = MPConv(3 * self.channels, name='qkv')(x)
     qkv = qkv.reshape(x.shape[0], -1, 3, heads, width)
     q, k, v = (unit(qkv[:, :, i]) for i in range(3))
-    h = jax.nn.dot_product_attention(
-      q, k, v, implementation=self.implementation)
+    h = attention.attend(q, k, v, self.implementation)
     return MPConv(self.channels, name='out')(h.reshape(x.shape))

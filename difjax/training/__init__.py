@@ -10,7 +10,7 @@ from difjax.training.ema import (
   WarmedUpEMA,
 )
 from difjax.training.hooks import Hook, IndexLog, Run
-from difjax.training.loop import Trainer, train
+from difjax.training.loop import train
 from difjax.training.mesh import Mesh
 from difjax.training.optimisers import (
   Optimiser,
@@ -21,6 +21,7 @@ from difjax.training.posthoc import Snapshots
 from difjax.training.sharding import FSDP, Replicate, Rule, shardings
 from difjax.training.state import TrainState
 from difjax.training.step import init_state, make_step
+from difjax.training.trainer import Trainer
 
 __all__ = [
   'EMA',

@@ -13,7 +13,8 @@ import pytest
 
 from difjax import data, errors, pytree, training
 from difjax.data import device
-from difjax.training import loop, writers
+from difjax.training import trainer as trainers
+from difjax.training import writers
 from tests import tiny
 
 SPLIT = tiny.trainer(mesh=tiny.FSDP, rules=tiny.SPLIT_ALL)  # 12 steps
@@ -67,7 +68,7 @@ def test_a_restart_changes_no_bit_of_copies(tmp_path):
 
 
 def test_the_state_is_split_as_the_tests_say():
-  _, abstract = loop.compiled(SPLIT, tiny.FSDP.build())
+  _, abstract = trainers.compiled(SPLIT, tiny.FSDP.build())
   for tree in (abstract.params, abstract.ema['main'], abstract.opt_state):
     shapes = [
       (leaf.shape, leaf.sharding.shard_shape(leaf.shape))
@@ -150,13 +151,13 @@ def test_the_learning_rate_is_that_of_the_step(tmp_path):
 
 def test_the_step_is_compiled_once(tmp_path, monkeypatch):
   made = []
-  compiled = loop.compiled
+  compiled = trainers.compiled
 
   def noted(*args):
     made.append(compiled(*args))
     return made[-1]
 
-  monkeypatch.setattr(loop, 'compiled', noted)
+  monkeypatch.setattr(trainers, 'compiled', noted)
   trainer = tiny.mean_trainer(steps=10, mesh=tiny.FSDP)
   training.train(trainer, tmp_path)
   training.train(dataclasses.replace(trainer, steps=20), tmp_path)
@@ -207,7 +208,7 @@ def test_a_streak_ends_the_run_and_leaves_a_finite_checkpoint(
   with pytest.raises(errors.NonFiniteError, match='in a row') as caught:
     training.train(trainer, tmp_path)
   assert '\n' not in str(caught.value)
-  _, abstract = loop.compiled(trainer, trainer.mesh.build())
+  _, abstract = trainers.compiled(trainer, trainer.mesh.build())
   saver = training.Checkpointer(tmp_path, trainer.checkpoints)
   state, meta = saver.restore(abstract)
   saver.close()

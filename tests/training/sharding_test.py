@@ -8,7 +8,7 @@ import pytest
 from jax.sharding import PartitionSpec
 
 from difjax import errors, pytree, training
-from difjax.training import loop
+from difjax.training import trainer as trainers
 from tests import tiny
 
 
@@ -87,7 +87,7 @@ def test_moments_and_averages_lie_as_their_parameters():
   split = lambda **fields: training.FSDP(min_size=1, **fields)
   rules = (rule('blocks/', split(skip=1)), rule('.*', split()))
   trainer = tiny.trainer(rules=rules, mesh=tiny.FSDP)
-  _, abstract = loop.compiled(trainer, tiny.FSDP.build())
+  _, abstract = trainers.compiled(trainer, tiny.FSDP.build())
   params = dict(pytree.named_leaves(abstract.params))
   assert any('fsdp' in x.sharding.spec for x in params.values())
   seen = []

@@ -11,8 +11,8 @@ import optax
 import pytest
 
 from difjax import pytree, training
-from difjax.training import loop
 from difjax.training import mesh as meshes
+from difjax.training import trainer as trainers
 from tests import tiny
 
 KEY = 11  # of a step
@@ -50,7 +50,7 @@ def test_gradients_do_not_depend_on_the_mesh(kind, mesh, bound):
     objective = dataclasses.replace(trainer.objective, network=network)
     rng = np.random.default_rng(0)
     probe = trainer.data.rows(0, np.arange(16))
-    shapes = jax.eval_shape(lambda: loop.initial(trainer, probe).params)
+    shapes = jax.eval_shape(lambda: trainers.initial(trainer, probe).params)
     params = jax.tree.map(
       lambda leaf: 0.3 * rng.standard_normal(leaf.shape).astype(dtype), shapes
     )
@@ -72,11 +72,11 @@ def test_gradients_do_not_depend_on_the_mesh(kind, mesh, bound):
 def prepared(trainer):
   """Returns (compiled step, first state, first batch) on all devices."""
   mesh = trainer.mesh.build()
-  jitted, abstract = loop.compiled(trainer, mesh)
+  jitted, abstract = trainers.compiled(trainer, mesh)
   rows = trainer.data.rows(0, np.arange(trainer.data.batch_size))
   placed = jax.tree.map(lambda leaf: leaf.sharding, abstract)
   state = jax.jit(
-    lambda: loop.initial(trainer, rows), out_shardings=placed
+    lambda: trainers.initial(trainer, rows), out_shardings=placed
   )()
   return jitted, state, jax.device_put(rows, meshes.batch_sharding(mesh))
 
@@ -173,7 +173,9 @@ def test_the_first_state():
   trainer = tiny.trainer()
   probe = trainer.data.rows(0, np.arange(1))
   first = jax.jit(
-    lambda seed: loop.initial(dataclasses.replace(trainer, seed=seed), probe)
+    lambda seed: trainers.initial(
+      dataclasses.replace(trainer, seed=seed), probe
+    )
   )
   state, digest = first(3), pytree.digest
   assert digest(state.ema) == digest({'main': state.params})

@@ -1,0 +1,141 @@
+"""A training run, whole, and the program that it compiles to."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from difjax import errors
+from difjax.data import device
+from difjax.data import pipeline as pipelines
+from difjax.objectives import base
+from difjax.training import (
+  augmentation,
+  checkpoint,
+  hooks,
+  optimisers,
+  sharding,
+  state,
+  step,
+)
+from difjax.training import ema as emas
+from difjax.training import mesh as meshes
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Trainer:
+  """A training run, whole.
+
+  Attributes:
+    objective: what is trained.
+    data: on what, in which order.
+    steps: until when.
+    optimiser: how.
+    ema: the averages to keep, by name.
+    mesh: the devices.
+    rules: how parameters lie on them.
+    checkpoints: what is saved.
+    hooks: what else happens.
+    seed: of parameters, noise and times (the data have their own).
+    dequantise: whether bytes become reals with uniform noise, as likelihoods
+      want them (`data.device`, equation 3).
+    augment: random changes to the images that the network is told of.
+    log_every: steps between two rows of metrics, which are means over them.
+    max_streak: so many non-finite steps in a row end the run.
+    tensorboard: whether event files are written beside `metrics.jsonl`.
+    wandb: a project of Weights & Biases to log to; None: none.
+  """
+
+  objective: base.Objective
+  data: pipelines.Pipeline
+  steps: int
+  optimiser: optimisers.Optimiser = optimisers.Optimiser()
+  ema: Mapping[str, emas.EMA] = dataclasses.field(default_factory=dict)
+  mesh: meshes.Mesh = meshes.Mesh()
+  rules: tuple[sharding.Rule, ...] = (
+    sharding.Rule(pattern='.*', tactic=sharding.FSDP()),
+  )
+  checkpoints: checkpoint.Checkpoints = checkpoint.Checkpoints()
+  hooks: tuple[hooks.Hook, ...] = ()
+  seed: int = 0
+  dequantise: bool = False
+  augment: augmentation.Augmentation | None = None
+  log_every: int = 50
+  max_streak: int = 10
+  tensorboard: bool = True
+  wandb: str | None = None
+
+
+def compiled(
+  trainer: Trainer, mesh: jax.sharding.Mesh
+) -> tuple[step.Step, state.TrainState]:
+  """Compiles nothing yet: returns the jitted step and the abstract state.
+
+  Raises:
+    ConfigError: the network does not fit the data, or the rules the network.
+  """
+  transformation = trainer.optimiser.transformation()
+  probe = trainer.data.rows(0, np.arange(1))
+
+  try:
+    abstract = jax.eval_shape(lambda: initial(trainer, probe))
+  except ValueError as error:  # the network says what does not fit the data
+    reason = str(error).splitlines()[0]
+    raise errors.ConfigError(f'config.objective: {reason}') from error
+  placed = sharding.shardings(abstract, trainer.rules, mesh)
+  abstract = jax.tree.map(
+    lambda leaf, place: jax.ShapeDtypeStruct(
+      leaf.shape, leaf.dtype, sharding=place
+    ),
+    abstract,
+    placed,
+  )
+  whole = meshes.replicated(mesh)
+  function = step.make_step(
+    trainer.objective, transformation, trainer.ema, trainer.seed,
+    dequantise=trainer.dequantise, augment=trainer.augment,
+  )  # fmt: skip
+  batches = meshes.batch_sharding(mesh)
+  jitted = jax.jit(
+    function,
+    donate_argnums=0,
+    in_shardings=(placed, batches),
+    out_shardings=(placed, whole),
+  )
+  return jitted, abstract
+
+
+def initial(trainer: Trainer, batch: Mapping[str, Any]) -> state.TrainState:
+  """Makes the state before the first step."""
+  batch = {**batch, 'image': device.to_unit_range(jnp.asarray(batch['image']))}
+  return step.init_state(
+    trainer.objective,
+    trainer.optimiser.transformation(),
+    trainer.ema,
+    batch,
+    trainer.seed,
+  )
+
+
+def build_mesh(trainer: Trainer) -> jax.sharding.Mesh:
+  """Arranges the devices of this job.
+
+  Raises:
+    ConfigError: they do not fit the mesh, or the batch not them.
+  """
+  try:
+    mesh = trainer.mesh.build()
+  except ValueError as error:
+    raise errors.ConfigError(f'config.mesh: {error}') from error
+  shards = meshes.batch_shards(mesh)
+  if trainer.data.batch_size % shards:
+    raise errors.ConfigError(
+      f'config.data.batch_size = {trainer.data.batch_size} cannot be split '
+      f'over {shards} devices'
+    )
+  return mesh
