@@ -9,18 +9,29 @@ true convolution and x zero outside the image,
 Average and nearest are the case [1, 1]: down by the mean of a 2 x 2 square, up
 by repeating each value in one. A convolution w of 3 x 3 that resamples too is
 w * (2) or (w * (k k^T * x))[::2, ::2]; the filter then keeps a margin of one
-more value a side for w, so that nothing is cut off between the two. Source:
+more value a side for w, so that nothing is cut off between the two. Where each
+value is repeated, two of three taps of w meet the same value on every axis, and
+their sums are enough: at the output 2i + p, along an axis,
+
+  w * (2) = sum_{a = 0, 1} v_p[a] x[i + a + p - 1],                       (3)
+  v_0 = (w_0, w_1 + w_2),  v_1 = (w_0 + w_1, w_2),
+
+four products in place of nine, without the doubled image. Source of (1), (2):
 Karras et al. 2020 (StyleGAN2), as used by Song et al. 2021 (2011.13456).
 """
 
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from difjax.typing import Array
+
+# [p, a, tap]: which taps v_p[a] sums.
+_SUMS = (((1, 0, 0), (0, 1, 1)), ((1, 1, 0), (0, 0, 1)))
 
 
 def average_down(x: Array) -> Array:
@@ -38,6 +49,33 @@ def average_down(x: Array) -> Array:
 def nearest_up(x: Array) -> Array:
   """Repeats every value: [B, H, W, C] to [B, 2H, 2W, C]."""
   return jnp.repeat(jnp.repeat(x, 2, axis=1), 2, axis=2)
+
+
+def conv_doubled(x: Array, kernel: Array, *_: Any, **__: Any) -> Array:
+  """Convolves a doubled image, by (3); nothing beside it is padded but zeros.
+
+  Args:
+    x: [B, H, W, C], not yet doubled.
+    kernel: w [3, 3, C, D].
+    *_: what `nn.Conv` says of strides and padding: they are 1 and 'SAME'.
+    **__: the same of dilation.
+
+  Returns:
+    [B, 2H, 2W, D].
+  """
+  batch, height, width, _ = x.shape
+  sums = jnp.asarray(_SUMS, kernel.dtype)
+  kernels = jnp.einsum('pau,qbv,uvcd->pqabcd', sums, sums, kernel)
+  x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+
+  def phase(p: int, q: int) -> Array:
+    return jax.lax.conv_general_dilated(
+      x[:, p : p + height + 1, q : q + width + 1], kernels[p, q], (1, 1),
+      'VALID', dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
+
+  phases = [[phase(p, q) for q in (0, 1)] for p in (0, 1)]
+  y = jnp.stack([jnp.stack(row, axis=3) for row in phases], axis=2)
+  return y.reshape(batch, 2 * height, 2 * width, -1)
 
 
 def fir(

@@ -200,8 +200,10 @@ class ConvUp(Part):
   ) -> Array:
     """Maps [B, H, W, C] to [B, 2H, 2W, channels]."""
     if not self.kernel:
-      return layers.conv(self.channels, 3, dtype=self.dtype, name='conv')(
-        resample.nearest_up(x))
+      return nn.Conv(
+        self.channels, (3, 3), kernel_init=layers.fan_average(),
+        conv_general_dilated=resample.conv_doubled, dtype=self.dtype,
+        name='conv')(x)
     return nn.Conv(
       self.channels, (3, 3), padding='VALID',
       kernel_init=layers.fan_average(), dtype=self.dtype, name='conv')(

@@ -3,6 +3,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.signal
 
 from difjax.networks import resample
 
@@ -43,6 +44,26 @@ def test_two_equal_taps_are_average_and_nearest():
   down, up = (r(kernel=(1, 1)) for r in (resample.FIRDown, resample.FIRUp))
   np.testing.assert_allclose(down(X), resample.average_down(X), atol=1e-6)
   np.testing.assert_allclose(up(X), resample.nearest_up(X), atol=1e-6)
+
+
+def test_a_doubled_image_is_convolved_without_being_made():
+  """Against SciPy on the repeated values, every tap and border."""
+  kernel = np.random.default_rng(1).normal(size=(3, 3, 3, 2))
+  big = X.repeat(2, axis=1).repeat(2, axis=2)
+  expected = [
+    [
+      sum(
+        scipy.signal.correlate2d(big[n, ..., c], kernel[..., c, d], 'same')
+        for c in range(3)
+      )
+      for d in range(2)
+    ]
+    for n in range(len(X))
+  ]
+  y = resample.conv_doubled(jnp.asarray(X), jnp.asarray(kernel, jnp.float32))
+  np.testing.assert_allclose(
+    y, np.moveaxis(expected, 1, -1), rtol=1e-4, atol=1e-5
+  )
 
 
 def line(values, kernel):
