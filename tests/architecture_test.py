@@ -48,13 +48,14 @@ ORDER = {
     'statistics classifier frechet nearest precision_recall two_sample'
   ),
   'training': (
-    'state ema optimisers mesh sharding checkpoint writers augmentation step '
-    'hooks posthoc trainer log resume loop'
+    'state ema optimisers mesh sharding agreement manifest schema checkpoint '
+    'cadence lock writers augmentation step hooks posthoc trainer log resume '
+    'loop'
   ),
   'evaluation': (
     'baselines distribution plots curves report trained samples parts quality '
     'loss likelihood guided controlled job sections sweep mixture solver_study '
-    'gallery study bench ode_bench profile peers'
+    'gallery study bench checkpoint_bench ode_bench profile peers'
   ),
   'interop': (
     'records unpickle persistent torch_file msgpack_file safetensors_file '

@@ -10,6 +10,9 @@ flags:
   --config.KEY=VALUE    overrides any argument of any part
   --steps=N             steps in a round (200)
   --rounds=N            rounds, one of each kind in turn; medians count (5)
+  --saves=N             checkpoints of the config's state to write (0)
+  --step_ms=MS          what a step of the config takes elsewhere: nothing but
+                        checkpoints is measured here
   --images=N            of a run: solved at once (16)
   --out=DIR             for the figures, bench.json, and a run's picture of work
                         and precision, work_precision.png
@@ -19,6 +22,9 @@ sides alike, and the figures behind them as JSON:
   loop      the training loop, with data, EMA, logging and checkpoints on, over
             the compiled step alone
   sampling  a sampler's whole call over its evaluations x one network call
+and, of checkpoints,
+  checkpoint  seconds that training stands still for a save over those between
+            two saves, which is computed: steps between them x time of a step
 or, of a run,
   ode       the adaptive ODE on device over its evaluations x one network call
   work      its evaluations over those of SciPy's RK45 on the same network, at
@@ -50,6 +56,8 @@ def main(argv: list[str]) -> int:
   def define(values: flags.FlagValues) -> None:
     for name, default in (('steps', 200), ('rounds', 5), ('images', 16)):
       flags.DEFINE_integer(name, default, '', 1, flag_values=values)
+    flags.DEFINE_integer('saves', 0, '', 0, flag_values=values)
+    flags.DEFINE_float('step_ms', None, '', 0, flag_values=values)
     flags.DEFINE_string('out', None, '', flag_values=values)
 
   path, argv = arguments.take(argv, 'config')
@@ -91,13 +99,21 @@ def _of_config(values: flags.FlagValues) -> dict[str, Any]:
     return _beside_peer(plain, values.rounds)
   trainer = train.build(plain)
 
-  from difjax.evaluation import bench
+  from difjax.evaluation import bench, checkpoint_bench
 
-  sampler = configs.build(plain['sampler'], path='config.sampler')
-  return {
-    'loop': bench.loop_overhead(trainer, values.steps, values.rounds),
-    'sampling': bench.sampling_overhead(trainer, sampler, values.rounds),
-  }
+  found, step_ms = {}, values.step_ms
+  if not step_ms:
+    sampler = configs.build(plain['sampler'], path='config.sampler')
+    found['loop'] = bench.loop_overhead(trainer, values.steps, values.rounds)
+    found['sampling'] = bench.sampling_overhead(
+      trainer, sampler, values.rounds
+    )
+    step_ms = found['loop']['loop_ms']
+  if values.saves or values.step_ms:
+    found['checkpoint'] = checkpoint_bench.stall(
+      trainer, values.saves or 3, step_ms
+    )
+  return found
 
 
 def _beside_peer(plain: dict[str, Any], rounds: int) -> dict[str, Any]:

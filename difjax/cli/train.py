@@ -9,6 +9,8 @@ flags:
                         of the work directory if left out
   --config.KEY=VALUE    overrides any argument of any part, by its path
   --workdir=DIR         where everything of this run goes
+  --resume_step=N       goes on from the checkpoint of step N; later ones are
+                        moved aside to STEP.rolled_back: say it once
   --trust=PACKAGE       a package that a work directory's config may use
 
 A second start with the same config continues from the newest checkpoint, bit
@@ -39,10 +41,7 @@ def main(argv: list[str]) -> int:
   place, argv = arguments.take(argv, 'workdir')
   config = _config(path, place)
   values = arguments.parse(
-    argv,
-    lambda v: flags.DEFINE_list('trust', [], '', flag_values=v),
-    __doc__,
-    {'config': config} if config is not None else None,
+    argv, _define, __doc__, {'config': config} if config is not None else None
   )
   if config is None or place is None:
     raise errors.ConfigError('train needs --config=FILE and --workdir=DIR')
@@ -58,11 +57,18 @@ def main(argv: list[str]) -> int:
   _check_images(trainer.data.shape, workdir)
 
   from difjax import training  # imports jax: only now is there work for it
+  from difjax.training import lock
 
+  lock.check_free(workdir)
   workdir.mkdir(parents=True, exist_ok=True)
   configs.save(spec, workdir / 'config.json')
-  training.train(trainer, workdir)
+  training.train(trainer, workdir, values.resume_step)
   return 0
+
+
+def _define(values: flags.FlagValues) -> None:
+  flags.DEFINE_list('trust', [], '', flag_values=values)
+  flags.DEFINE_integer('resume_step', None, '', 0, flag_values=values)
 
 
 def build(

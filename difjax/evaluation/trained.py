@@ -91,7 +91,10 @@ def load(
   abstract = jax.tree.map(
     lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), abstract
   )
-  saver = checkpoint.Checkpointer(workdir, checkpoint.Checkpoints())
+  place = config.get('checkpoints', {}).get('directory')
+  saver = checkpoint.Checkpointer(
+    workdir, checkpoint.Checkpoints(directory=place), reading=True
+  )
   try:
     params, meta = saver.restore_ema(ema, abstract)
   finally:

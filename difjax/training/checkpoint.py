@@ -2,53 +2,60 @@
 
 Orbax writes asynchronously and commits by a rename, but it restores a flipped
 bit without a word, casts to another type as silently, and knows no fallback. So
-each committed step gets a manifest of its files' sha256, and `restore` walks
-from the newest step to the oldest: a step that does not verify is set aside as
-`STEP.corrupt` by name, never lost. A step that verifies but holds other arrays
-than this model's is refused by the path, type and shape of the first of them.
+a step is sealed with a manifest of its files' sha256 before it is committed,
+and `restore` walks from the newest step to the oldest: a step that does not
+verify is set aside as `STEP.corrupt` by name, never lost. A step that verifies
+but holds other arrays than this model's is refused by their paths, types and
+shapes.
 
-Every part of the state is an item of its own: `params` and each average can be
-read without the rest.
+Process 0 verifies, renames and decides for all. The folder may be one of
+`gs://`, which has no renames: there a step counts once orbax's
+`commit_success.txt` is in it, and that is written after the manifest too.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 import logging
+import math
 import pathlib
 import shutil
+import time
 from collections.abc import Callable
-from concurrent import futures
 from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
+from etils import epath
 
-from difjax import errors, pytree
+from difjax import errors
+from difjax.training import agreement, manifest, schema
 from difjax.training import state as states
 from difjax.typing import PyTree
 
 _LOG = logging.getLogger(__name__)
-_MANIFEST = 'difjax_manifest.json'
 _MARGIN = 2**20  # bytes of metadata beside the numbers, and to spare
-_AVERAGE = 'ema.'  # and its name: the item of an average
+_INTACT = 'earlier checkpoints are intact, and the same command resumes'
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Checkpoints:
-  """Which steps are saved and kept.
+  """Which steps are saved and kept, and where.
 
   Attributes:
     every: steps between two saves; the last step is always saved.
+    minutes: between two saves, if that is sooner; None: by steps alone.
     keep_latest: how many of the newest are kept.
     keep_every: steps that are multiples of this are kept for good; None: none.
+    directory: of the checkpoints, such as gs://bucket/run; None: the work
+      directory. Everything else stays in the work directory.
   """
 
   every: int = 5_000
+  minutes: float | None = None
   keep_latest: int = 2
   keep_every: int | None = None
+  directory: str | None = None
 
   def policy(self) -> ocp.checkpoint_managers.PreservationPolicy:
     """Returns orbax's policy; a metric never deletes the newest step."""
@@ -60,49 +67,81 @@ class Checkpoints:
 
 
 class Checkpointer:
-  """Saves and restores the states of one work directory."""
+  """Saves and restores the states of one run."""
 
   def __init__(
     self,
     workdir: pathlib.Path,
     options: Checkpoints,
     folder: str = 'checkpoints',
+    *,
+    reading: bool = False,
   ) -> None:
-    self._directory = pathlib.Path(workdir).absolute() / folder
-    self._sealer = futures.ThreadPoolExecutor(1)
-    self._sealing: list[futures.Future[None]] = []
+    """Opens the folder of a run's checkpoints.
+
+    Args:
+      workdir: of the run.
+      options: what is kept, and where.
+      folder: in the work directory, or in `options.directory`.
+      reading: whether to change nothing there, because a run may be at work:
+        what its saves have not committed stays, nothing is set aside.
+    """
+    place = options.directory or pathlib.Path(workdir).absolute()
+    self._directory = epath.Path(place) / folder
+    self._keep = options.keep_latest
+    self._reading = reading
+    self._saving = 0  # the step that is being written, or the last that was
     self._manager = ocp.CheckpointManager(
       self._directory,
       options=ocp.CheckpointManagerOptions(
         preservation_policy=options.policy(),
-        cleanup_tmp_directories=True,
-        create=True,
+        cleanup_tmp_directories=not reading,
+        create=not reading,
+        lightweight_initialize=True,  # a damaged step must not stop the rest
+        async_options=ocp.AsyncOptions(post_finalization_callback=self._seal),
       ),
     )
 
   def steps(self) -> list[int]:
-    """Lists the committed steps, oldest first."""
+    """Lists the steps, oldest first; the last may still be on its way."""
     return sorted(self._manager.all_steps())
 
-  def save(self, state: states.TrainState, meta: dict[str, Any]) -> None:
+  def save(self, state: states.TrainState, meta: dict[str, Any]) -> float:
     """Starts to save a state; it may be donated as soon as this returns.
+
+    One save is under way at a time: this waits for the one before.
+
+    Args:
+      state: to be saved; a step that is the newest already is left alone.
+      meta: what is to be known of it, its `step` among them.
+
+    Returns:
+      Seconds that training stood still, not counting steps under way.
 
     Raises:
       CheckpointError: this or an earlier save could not be written.
     """
-    self.save_items(_split(state), meta)
+    return self.save_items(schema.split(state), meta)
 
-  def save_items(self, items: dict[str, PyTree], meta: dict[str, Any]) -> None:
+  def save_items(self, items: dict[str, PyTree], meta: dict[str, Any]) -> float:
     """Starts to save trees by name; see `save`."""
-    self._check_space(items)
+    jax.block_until_ready(items)
+    began = time.monotonic()
     step = int(meta['step'])
-    parts = {k: ocp.args.StandardSave(v) for k, v in items.items()}
-    jsons = {'meta': meta, 'schema': _schema(items)}
-    parts |= {k: ocp.args.JsonSave(v) for k, v in jsons.items()}
-    args = ocp.args.Composite(**parts)
-    self._guard(lambda: self._manager.save(step, args=args))
-    committed = [s for s in self.steps() if s != step]
-    self._sealing += [self._sealer.submit(self._seal, s) for s in committed]
+    self.wait()
+    if step != max(self.steps(), default=None):
+      self.check_space(items, copies=1)
+      parts = {k: ocp.args.StandardSave(v) for k, v in items.items()}
+      jsons = {'meta': meta, 'schema': schema.describe(items)}
+      parts |= {k: ocp.args.JsonSave(v) for k, v in jsons.items()}
+      args = ocp.args.Composite(**parts)
+      self._saving = step
+      if not self._guard(lambda: self._manager.save(step, args=args)):
+        raise errors.CheckpointError(
+          f'step {step} cannot be saved in {self._directory}, which has step '
+          f'{max(self.steps())}: --resume_step moves later steps aside'
+        )
+    return time.monotonic() - began
 
   def restore(
     self, abstract: states.TrainState
@@ -118,13 +157,11 @@ class Checkpointer:
     Raises:
       CheckpointError: steps were saved but none can be read.
     """
-    found = self._newest(_split(abstract))
+    found = self._newest(schema.split(abstract))
     if found is None:
       return None
-    parts, meta = found
-    ema = {name: parts[_AVERAGE + name] for name in abstract.ema}
-    state = states.TrainState(params=parts['params'], ema=ema, **parts['rest'])
-    return state, meta
+    items, meta = found
+    return schema.join(items, abstract.ema), meta
 
   def restore_ema(
     self, name: str, abstract: PyTree
@@ -138,14 +175,14 @@ class Checkpointer:
     Raises:
       CheckpointError: there is no such step or average.
     """
-    item = _AVERAGE + name if name else 'params'
+    item = schema.item(name)
     found = self._newest({item: abstract})
     if found is None:
       raise errors.CheckpointError(
         f'{self._directory} holds no checkpoint: train first'
       )
-    parts, meta = found
-    return parts[item], meta
+    items, meta = found
+    return items[item], meta
 
   def restore_items(
     self, step: int, items: dict[str, PyTree]
@@ -159,156 +196,160 @@ class Checkpointer:
     Raises:
       CheckpointError: the step does not verify or holds others.
     """
-    fault = self._fault(step)
-    if fault is not None:
-      raise errors.CheckpointError(f'{self._directory / str(step)}: {fault}')
+    self._verify(step)
     return self._read(step, items)[0]
 
-  def close(self) -> None:
+  def roll_back(self, step: int) -> None:
+    """Makes a step the newest: later ones become `STEP.rolled_back`.
+
+    Raises:
+      ConfigError: there is no such step.
+      CheckpointError: it does not verify; nothing was moved.
+    """
+    steps = self.steps()
+    if step not in steps:
+      raise errors.ConfigError(
+        f'--resume_step={step}: {self._directory} has the steps {steps}'
+      )
+    self._verify(step)
+    if not jax.process_index():
+      for later in (s for s in steps if s > step):
+        name = self._rename(later, 'rolled_back')
+        _LOG.warning('checkpoint %d moved aside to %s', later, name)
+    agreement.with_first(step)  # no process lists steps before they are moved
+    self._manager.reload()
+
+  def check_space(self, state: PyTree, copies: int) -> None:
+    """Fails before orbax begins: it leaves a torn step on a full disk.
+
+    Args:
+      state: arrays or ShapeDtypeStructs.
+      copies: how many are to be written; fewer suffice where there are old
+        ones already, which new ones replace.
+
+    Raises:
+      CheckpointError: there is no room.
+    """
+    if '://' in str(self._directory):
+      return
+    copies = max(1, min(copies, self._keep + 1 - len(self.steps())))
+    leaves = jax.tree.leaves(state)
+    size = sum(math.prod(x.shape) * x.dtype.itemsize for x in leaves)
+    needed = copies * (size + _MARGIN)
+    free = shutil.disk_usage(self._directory).free
+    if free < needed:
+      raise errors.CheckpointError(
+        f'the disk is full: {copies} checkpoint(s) in {self._directory} need '
+        f'{needed / 2**20:,.0f} MiB of {free / 2**20:,.0f} that are free; '
+        f'{_INTACT}'
+      )
+
+  def wait(self) -> None:
     """Waits for what is being written.
+
+    Raises:
+      CheckpointError: it could not be.
+    """
+    self._guard(self._manager.wait_until_finished)
+
+  def close(self) -> None:
+    """Waits for what is being written, and ends.
 
     Raises:
       CheckpointError: the last save could not be written.
     """
     try:
-      self._guard(self._manager.wait_until_finished)
-      last = [self._sealer.submit(self._seal, s) for s in self.steps()]
-      for task in self._sealing + last:
-        task.result()
+      self.wait()
     finally:
-      self._sealer.shutdown()
       self._guard(self._manager.close)
 
-  def _check_space(self, state: PyTree) -> None:
-    """Fails before orbax begins: it leaves a torn step on a full disk."""
-    needed = sum(leaf.nbytes for leaf in jax.tree.leaves(state)) + _MARGIN
-    free = shutil.disk_usage(self._directory).free
-    if free < needed:
-      raise errors.CheckpointError(
-        f'the disk is full: a checkpoint in {self._directory} needs '
-        f'{needed / 2**20:,.0f} MiB of {free / 2**20:,.0f} that are free; '
-        'earlier checkpoints are intact, and the same command resumes'
-      )
-
-  def _guard(self, action: Callable[[], object]) -> None:
+  def _guard(self, action: Callable[[], Any]) -> Any:
     """Runs an action of orbax; its pages of errors become one line."""
     try:
-      action()
+      return action()
     except Exception as error:  # orbax and tensorstore raise bare classes
       text = str(error)
       full = 'No space left' in text or 'RESOURCE_EXHAUSTED' in text
-      reason = 'the disk is full' if full else text.splitlines()[0][:200]
+      reason = 'the disk is full' if full else _first_line(error)
       raise errors.CheckpointError(
         f'a checkpoint in {self._directory} could not be written: {reason}; '
-        'earlier checkpoints are intact, and the same command resumes'
+        f'{_INTACT}'
       ) from error
 
   def _newest(
     self, items: dict[str, PyTree]
   ) -> tuple[dict[str, PyTree], dict[str, Any]] | None:
-    for step in reversed(self.steps()):
-      fault = self._fault(step)
-      if fault is None:
-        try:
-          return self._read(step, items)
-        except errors.CheckpointError:  # another model: not corruption
-          raise
-        except Exception as error:  # orbax and tensorstore raise bare classes
-          fault = str(error).splitlines()[0][:200]
-      self._set_aside(step, fault)
-    if lost := sorted(path.name for path in self._directory.glob('*.corrupt*')):
+    step = agreement.with_first(0 if jax.process_index() else self._walk())
+    if not self._reading:
+      self._manager.reload()
+    if step >= 0:
+      return self._read(step, items)
+    lost = sorted(path.name for path in self._directory.glob('*.corrupt*'))
+    if lost or self.steps():
       raise errors.CheckpointError(
-        f'no checkpoint in {self._directory} can be read, and {lost} were set '
-        'aside: mend them, or delete them to start again'
+        f'no checkpoint in {self._directory} can be read, and '
+        f'{lost or self.steps()} are damaged: mend them, or delete them to '
+        'start again'
       )
     return None
+
+  def _walk(self) -> int:
+    """Returns the newest step that verifies, -1 if none does."""
+    for step in reversed(self.steps()):
+      fault = manifest.fault(self._directory / str(step))
+      if fault is None:
+        return step
+      if self._reading:
+        _LOG.warning('checkpoint %d left out: %s', step, fault)
+      else:
+        name = self._rename(step, 'corrupt')
+        _LOG.error('checkpoint %d set aside as %s: %s', step, name, fault)
+    return -1
+
+  def _verify(self, step: int) -> None:
+    folder = self._directory / str(step)
+    fault = None if jax.process_index() else manifest.fault(folder)
+    if agreement.with_first(fault is not None):
+      raise errors.CheckpointError(f'{folder}: {fault or "it is damaged"}')
 
   def _read(
     self, step: int, items: dict[str, PyTree]
   ) -> tuple[dict[str, PyTree], dict[str, Any]]:
     args = {k: ocp.args.JsonRestore() for k in ('meta', 'schema')}
-    found = self._manager.restore(step, args=ocp.args.Composite(**args))
-    misfit = _misfit(found['schema'], _schema(items))
+    found = self._restored(step, args)
+    misfit = schema.misfit(found['schema'], schema.describe(items))
     if misfit:
       raise errors.CheckpointError(
         f'checkpoint {step} in {self._directory} does not fit this model: '
         f'{misfit}'
       )
     args = {k: ocp.args.StandardRestore(v) for k, v in items.items()}
-    parts = self._manager.restore(step, args=ocp.args.Composite(**args))
-    return dict(parts.items()), found['meta']
+    return self._restored(step, args), found['meta']
 
-  def _set_aside(self, step: int, fault: str) -> None:
-    earlier = len(list(self._directory.glob(f'{step}.corrupt*')))
-    name = f'{step}.corrupt' + (f'.{earlier}' if earlier else '')
+  def _restored(self, step: int, args: dict[str, Any]) -> dict[str, Any]:
+    """Restores items whose files are known to be whole."""
+    try:
+      found = self._manager.restore(step, args=ocp.args.Composite(**args))
+    except Exception as error:  # orbax and tensorstore raise bare classes
+      raise errors.CheckpointError(
+        f'checkpoint {step} in {self._directory} is whole but could not be '
+        f'read: {_first_line(error)}'
+      ) from error
+    return dict(found.items())
+
+  def _rename(self, step: int, why: str) -> str:
+    """Takes a step's number from its folder; returns the name it has now."""
+    earlier = len(list(self._directory.glob(f'{step}.{why}*')))
+    name = f'{step}.{why}' + (f'.{earlier}' if earlier else '')
     (self._directory / str(step)).rename(self._directory / name)
-    self._manager.reload()
-    _LOG.error('checkpoint %d set aside: %s', step, fault)
+    return name
 
-  def _seal(self, step: int) -> None:
-    folder = self._directory / str(step)
-    if jax.process_index() or (folder / _MANIFEST).exists():
-      return
-    try:
-      digests = {
-        str(file.relative_to(folder)): _sha256(file)
-        for file in sorted(folder.rglob('*'))
-        if file.is_file() and not file.name.startswith(_MANIFEST)
-      }
-      partial = folder / f'{_MANIFEST}.partial'
-      partial.write_text(json.dumps(digests, indent=1))
-      partial.rename(folder / _MANIFEST)
-    except FileNotFoundError:  # an old step, deleted meanwhile
-      return
-
-  def _fault(self, step: int) -> str | None:
-    """Says what is wrong with a step, None if nothing is known to be."""
-    folder = self._directory / str(step)
-    manifest = folder / _MANIFEST
-    if not manifest.exists():  # stopped between the commit and the seal
-      return None
-    try:
-      digests = json.loads(manifest.read_text())
-    except ValueError:
-      return f'{_MANIFEST} is no JSON'
-    for name, digest in digests.items():
-      file = folder / name
-      if not file.exists():
-        return f'{name} is missing'
-      if _sha256(file) != digest:
-        return f'{name} has changed since it was written'
-    return None
+  def _seal(self) -> None:
+    """Runs when a step's files are written, before orbax commits it."""
+    final = self._directory / str(self._saving)
+    partial = epath.Path(f'{final}{ocp.utils.TMP_DIR_SUFFIX}')
+    manifest.write(partial if partial.exists() else final)
 
 
-def _split(state: states.TrainState) -> dict[str, PyTree]:
-  fields = {f.name: getattr(state, f.name) for f in dataclasses.fields(state)}
-  params, averages = fields.pop('params'), fields.pop('ema')
-  ema = {_AVERAGE + name: tree for name, tree in averages.items()}
-  return {'params': params, **ema, 'rest': fields}
-
-
-def _schema(items: dict[str, PyTree]) -> dict[str, dict[str, str]]:
-  """Lists type and shape of every array by its path, for every item."""
-  spell = lambda leaf: f'{leaf.dtype}{list(leaf.shape)}'
-  return {
-    item: {path: spell(leaf) for path, leaf in pytree.named_leaves(tree)}
-    for item, tree in items.items()
-  }
-
-
-def _misfit(
-  saved: dict[str, dict[str, str]], wanted: dict[str, dict[str, str]]
-) -> str | None:
-  """Says where the wanted items differ from the saved ones, None if nowhere."""
-  for item, here in wanted.items():
-    there = saved.get(item, {})
-    for path in sorted({*there, *here}):
-      old, new = there.get(path, 'absent'), here.get(path, 'absent')
-      if old != new:
-        return f'{item}/{path} is {old} there and {new} here'
-  return None
-
-
-def _sha256(file: pathlib.Path) -> str:
-  with file.open('rb') as stream:
-    return hashlib.file_digest(stream, 'sha256').hexdigest()
+def _first_line(error: Exception) -> str:
+  return (str(error).splitlines() or [type(error).__name__])[0][:200]

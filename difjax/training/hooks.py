@@ -60,6 +60,8 @@ class IndexLog:
   def __call__(self, run: Run, step: int, state: states.TrainState) -> None:
     """Appends the line of the step that was just done."""
     del state
+    if jax.process_index():
+      return
     epochs, indices = run.pipeline.indices(step - 1)
     row = {'step': step, 'epoch': epochs.tolist(), 'index': indices.tolist()}
     with (run.workdir / 'indices.jsonl').open('a') as stream:

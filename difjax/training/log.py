@@ -30,7 +30,8 @@ class Log:
     self._due: tuple[int, list[Metrics]] | None = None
     self._began = time.monotonic(), first  # when so many steps were done
     self._compiled = False
-    self.waited = 0.0
+    self.waited = 0.0  # seconds, for data
+    self.blocked = 0.0  # seconds, for checkpoints
 
   def push(self, done: int, metrics: Metrics) -> None:
     """Takes the metrics of a step that was dispatched, not yet done."""
@@ -53,7 +54,10 @@ class Log:
     n = done - first
     seconds = max(self._began[0] - since, 1e-9) / n
     waited, self.waited = self.waited / n, 0.0
+    blocked, self.blocked = self.blocked, 0.0
+    saves = {'checkpoint/blocked_s': blocked} if blocked else {}
     return {
+      **saves,
       'perf/images_per_s': self._trainer.data.batch_size / seconds,
       'perf/steps_per_s': 1 / seconds,
       'perf/data_wait_ms': 1e3 * waited,

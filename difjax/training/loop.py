@@ -17,37 +17,53 @@ import jax
 from difjax import config
 from difjax.data import device
 from difjax.data import pipeline as pipelines
-from difjax.training import checkpoint, hooks, resume, state, writers
+from difjax.training import (
+  cadence,
+  checkpoint,
+  hooks,
+  lock,
+  resume,
+  state,
+  writers,
+)
 from difjax.training import log as logs
 from difjax.training import mesh as meshes
 from difjax.training import trainer as trainers
 
 
 def train(
-  trainer: trainers.Trainer, workdir: pathlib.Path
+  trainer: trainers.Trainer,
+  workdir: pathlib.Path,
+  resume_step: int | None = None,
 ) -> state.TrainState:
   """Trains until `trainer.steps`, from the newest checkpoint if there is one.
 
   Args:
     trainer: the run.
     workdir: where checkpoints, metrics and pictures go.
+    resume_step: go on from this step, later ones are moved aside; None: from
+      the newest.
 
   Returns:
     The last state.
 
   Raises:
-    ConfigError: batch, mesh and rules do not fit each other.
+    ConfigError: batch, mesh and rules do not fit each other, there is no such
+      step, or another run is at work in the work directory.
     DataError: data are malformed or are not those of the checkpoint.
     CheckpointError: a checkpoint cannot be written or read.
     NonFiniteError: `max_streak` steps in a row were not finite.
   """
   mesh = trainers.build_mesh(trainer)
   workdir.mkdir(parents=True, exist_ok=True)
-  _write_card(trainer.data, workdir)
   with contextlib.ExitStack() as stack:
+    stack.enter_context(lock.held(workdir))
+    _write_card(trainer.data, workdir)
     stack.enter_context(jax.set_mesh(mesh))
     saver = checkpoint.Checkpointer(workdir, trainer.checkpoints)
     stack.callback(saver.close)
+    if resume_step is not None:
+      saver.roll_back(resume_step)
     jitted, abstract = trainers.compiled(trainer, mesh)
     now = resume.start(trainer, saver, abstract)
     first = int(now.step)
@@ -63,6 +79,7 @@ def train(
     )
     stack.callback(batches.close)
     log = logs.Log(trainer, outputs, first)
+    due = cadence.Cadence(trainer.checkpoints, trainer.steps)
     # Steps that are queued on several virtual CPU devices starve each other's
     # collectives; elsewhere the queue is what keeps the device busy.
     wait = mesh.size > 1 and jax.default_backend() == 'cpu'
@@ -73,9 +90,9 @@ def train(
       if wait:
         jax.block_until_ready(metrics)
       log.push(done, metrics)
-      if done % trainer.checkpoints.every == 0 or done == trainer.steps:
+      if due(done):
         log.flush()
-        saver.save(now, resume.meta_of(trainer, done))
+        log.blocked += saver.save(now, resume.meta_of(trainer, done))
       for hook in trainer.hooks:
         if done % hook.every == 0:
           hook(run, done, now)

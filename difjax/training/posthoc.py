@@ -141,7 +141,7 @@ def reconstruct(
     exponent = ema.exponent(width)
   except ValueError as error:
     raise errors.ConfigError(str(error)) from error
-  saver = checkpoint.Checkpointer(workdir, _ALL, _FOLDER)
+  saver = checkpoint.Checkpointer(workdir, _ALL, _FOLDER, reading=True)
   try:
     step, kept = _until(saver, step, workdir)
     x = coefficients(

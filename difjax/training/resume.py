@@ -29,28 +29,33 @@ def start(
 
   Raises:
     DataError: the checkpoint was made with another order of the data.
-    CheckpointError: there are checkpoints, but none can be read.
+    CheckpointError: there are checkpoints, but none can be read; or there is
+      no room for the next ones.
   """
   restored = saver.restore(abstract)
   if restored is None:
+    saver.check_space(abstract, copies=2)
     placed = jax.tree.map(lambda leaf: leaf.sharding, abstract)
     probe = trainer.data.rows(0, np.arange(1))
     first = lambda: trainers.initial(trainer, probe)
     return jax.jit(first, out_shardings=placed)()
   found, meta = restored
   now = meta_of(trainer, meta['step'])
-  for key, value in meta.items():
-    if now.get(key) != value:
-      raise errors.DataError(
-        f'the checkpoint was written with {key} = {value}, this run has '
-        f'{now.get(key)}: the order of the data would change; use another '
-        'workdir'
-      )
+  changed = {key: old for key, old in meta.items() if now.get(key) != old}
+  if changed:
+    spelled = [f'{key} = {old}' for key, old in changed.items()]
+    raise errors.DataError(
+      f'the checkpoint was written with {", ".join(spelled)}, this run has '
+      f'{", ".join(str(now.get(key)) for key in changed)}: the order of the '
+      'data would change; use another workdir'
+    )
   if meta['step'] >= trainer.steps:
     _LOG.warning(
       'step %d of %d: nothing left to do; raise --config.steps',
       meta['step'], trainer.steps,
     )  # fmt: skip
+  else:
+    saver.check_space(abstract, copies=2)
   return found
 
 

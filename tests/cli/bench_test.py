@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from difjax.evaluation import bench, ode_bench
+from difjax.evaluation import bench, checkpoint_bench, ode_bench
 
 CONFIG = '--config=tests/tiny_config.py'
 
@@ -44,6 +44,24 @@ def test_it_prints_ratios_and_their_figures(call, monkeypatch):
   *ratios, figures = out.splitlines()
   assert ratios == ['loop: 1.250', 'sampling: 1.500']
   assert json.loads(figures)['loop']['bare_ms'] == 1.6
+
+
+def test_checkpoints_alone_where_a_step_is_timed_elsewhere(call, monkeypatch):
+  seen = []
+
+  def stall(trainer, saves, step_ms):
+    seen.append((trainer.checkpoints.every, saves, step_ms))
+    return {'blocked_s': 0.5, 'ratio': 0.25}
+
+  monkeypatch.setattr(checkpoint_bench, 'stall', stall)
+  code, out, _ = call('bench', CONFIG, '--saves=2', '--step_ms=80')
+  assert code == 0
+  assert seen == [(6, 2, 80.0)]
+  ratio, figures = out.splitlines()
+  assert ratio == 'checkpoint: 0.250'
+  assert json.loads(figures) == {
+    'checkpoint': {'blocked_s': 0.5, 'ratio': 0.25}
+  }
 
 
 def test_of_a_run_it_prints_time_and_work_and_writes_both(

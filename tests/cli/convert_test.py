@@ -291,10 +291,10 @@ def test_a_directory_in_use_is_left(source, tmp_path, refused):
 
 
 def test_a_write_that_fails_leaves_nothing(source, untouched, monkeypatch):
-  def fail(*_):
+  def fail(*_, **__):
     raise errors.CheckpointError('the disk is full')
 
-  monkeypatch.setattr(checkpoint.Checkpointer, '_check_space', fail)
+  monkeypatch.setattr(checkpoint.Checkpointer, 'check_space', fail)
   line = untouched(5, f'--src={source}', *official.flags())
   assert 'the disk is full' in line
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from difjax import errors, pytree
-from difjax.training import writers
+from difjax.training import lock, writers
 from tests import tiny
 
 CONFIG = '--config=tests/tiny_config.py'
@@ -111,6 +112,48 @@ def test_the_run_of_another_config_is_left_alone(copied, refused):
   assert 'config.data.batch_size: 16 -> 8' in line
   after = {path: path.stat().st_mtime_ns for path in copied.rglob('*')}
   assert after == before
+
+
+@pytest.mark.parametrize(
+  ('flag', 'named'),
+  [
+    (
+      '--config.objective.network.width=32',
+      'config.objective.network.width: 16 -> 32',
+    ),
+    (
+      '--config.data.source.split=test',
+      "config.data.source.split: 'train' -> 'test'",
+    ),
+  ],
+)
+def test_what_changed_in_the_config_is_named(flag, named, copied, refused):
+  line = refused(2, 'train', CONFIG, f'--workdir={copied}', flag)
+  assert named in line
+
+
+def test_going_back_to_a_step_that_was_saved(copied, call, refused):
+  argv = ['train', CONFIG, f'--workdir={copied}', '--config.steps=6']
+  assert call(*argv)[0] == 0
+  line = refused(2, *argv, '--resume_step=5')
+  assert line.endswith('has the steps [4, 6]')
+  code, _, err = call(*argv, '--resume_step=4')
+  assert code == 0, err
+  names = {path.name for path in (copied / 'checkpoints').iterdir()}
+  assert names == {'4', '6', '6.rolled_back'}
+  steps = [row['step'] for row in writers.read_metrics(copied)]
+  assert steps == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_run_at_work_is_left_alone(copied, refused):
+  before = {path: path.stat().st_mtime_ns for path in copied.rglob('*')}
+  with lock.held(copied):
+    line = refused(
+      2, 'train', CONFIG, f'--workdir={copied}', '--config.steps=6'
+    )
+  assert f'is in use by process {os.getpid()} on ' in line
+  after = {path: path.stat().st_mtime_ns for path in copied.rglob('*')}
+  assert {**after, copied: 0} == {**before, copied: 0}
 
 
 def test_more_steps_and_other_reports_are_the_same_run(copied, call):

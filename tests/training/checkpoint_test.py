@@ -11,14 +11,17 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
 from difjax import errors, pytree, training
+from difjax.training import manifest
 from tests import tiny
 
 MANIFEST = 'difjax_manifest.json'
@@ -109,6 +112,9 @@ def test_the_manifest_holds_every_file(tmp_path):
     for file in folder.rglob('*')
     if file.is_file() and file.name != MANIFEST
   }
+  # What orbax writes as it commits, which is after the seal.
+  for name in ('commit_success.txt', '_CHECKPOINT_METADATA'):
+    del files[name]
   assert manifest == files
   assert {name.split('/')[0] for name in files} >= {
     'params', 'ema.main', 'ema.slow', 'rest', 'meta'
@@ -141,36 +147,120 @@ def empty_the_step(step):
 
 
 def lose_an_item(step):
-  """As if the process had died before the manifest, and a part was lost."""
+  shutil.rmtree(step / 'rest')
+
+
+def lose_the_manifest(step):
   (step / MANIFEST).unlink()
-  for file in [f for f in (step / 'rest').rglob('*') if f.is_file()]:
-    file.unlink()
 
 
-DAMAGE = (
-  flip_a_bit, cut_short, delete_a_file, empty_the_manifest, empty_the_step,
-  lose_an_item,
-)  # fmt: skip
+def spoil_the_metadata(step):
+  (step / '_CHECKPOINT_METADATA').write_text('{"item_handlers": ')
 
 
-@pytest.mark.parametrize('damage', DAMAGE)
-def test_damage_is_set_aside_by_name(damage, tmp_path, caplog):
-  folder = saved(tmp_path, 2, 4)
+def flip_in(name):
+  """Returns a damage to one of orbax's own files, of a few bytes each."""
+
+  def damage(step):
+    file = step / name
+    data = bytearray(file.read_bytes())
+    data[len(data) // 3] ^= 16
+    file.write_bytes(data)
+
+  damage.__name__ = f'flip_in_{name.replace("/", "_")}'
+  return damage
+
+
+# Each with what the log must say of it.
+DAMAGE = {
+  flip_a_bit: r'params/.* has changed',
+  cut_short: r'params/.* has changed',
+  delete_a_file: r'params/.* is missing',
+  empty_the_manifest: 'difjax_manifest.json is no JSON',
+  empty_the_step: 'difjax_manifest.json is missing',
+  lose_an_item: 'rest/.* is missing',
+  lose_the_manifest: 'difjax_manifest.json is missing',
+  spoil_the_metadata: '_CHECKPOINT_METADATA is no JSON',
+} | {
+  flip_in(name): f'{name} has changed'
+  for name in (
+    'params/_METADATA', 'params/manifest.ocdbt', 'meta/metadata',
+    'schema/metadata', 'rest/array_metadatas/process_0',
+  )
+}  # fmt: skip
+
+
+@pytest.fixture(scope='module')
+def two(tmp_path_factory):
+  """Returns the folder of the steps 2 and 4, to be copied."""
+  return saved(tmp_path_factory.mktemp('two'), 2, 4)
+
+
+@pytest.mark.parametrize(('damage', 'said'), DAMAGE.items())
+def test_damage_is_set_aside_by_name(damage, said, two, tmp_path, caplog):
+  folder = tmp_path / 'checkpoints'
+  shutil.copytree(two, folder)
   damage(folder / '4')
   with caplog.at_level(logging.ERROR):
     found, meta = restored(tmp_path)
   assert meta['step'] == 2
   assert pytree.digest(found) == pytree.digest(state(2))
-  assert 'checkpoint 4 set aside' in caplog.text
+  assert re.search(f'checkpoint 4 set aside as 4.corrupt: {said}', caplog.text)
   assert (folder / '4.corrupt').is_dir()
   assert not (folder / '4').exists()
-  saved(tmp_path, 4)  # and the step can be made again, and be lost again
+
+
+def test_a_step_that_was_lost_can_be_made_and_lost_again(tmp_path):
+  folder = saved(tmp_path, 2, 4)
+  flip_a_bit(folder / '4')
+  assert restored(tmp_path)[1]['step'] == 2
+  saved(tmp_path, 4)
   assert restored(tmp_path)[1]['step'] == 4
-  damage(folder / '4')
+  cut_short(folder / '4')
   assert restored(tmp_path)[1]['step'] == 2
   assert {path.name for path in folder.iterdir()} == {
     '2', '4.corrupt', '4.corrupt.1'
   }  # fmt: skip
+
+
+def test_an_empty_newer_step_is_set_aside(tmp_path):
+  folder = saved(tmp_path, 2)
+  (folder / '4').mkdir()
+  assert restored(tmp_path)[1]['step'] == 2
+  assert {path.name for path in folder.iterdir()} == {'2', '4.corrupt'}
+
+
+def test_a_reader_moves_nothing(tmp_path, caplog):
+  """For a run may be at work: its unfinished save is no leaving."""
+  folder = saved(tmp_path, 2, 4)
+  flip_a_bit(folder / '4')
+  (folder / '6.orbax-checkpoint-tmp').mkdir()
+  before = sorted(folder.rglob('*'))
+  saver = training.Checkpointer(
+    tmp_path, training.Checkpoints(), reading=True
+  )
+  _, meta = saver.restore_ema('main', abstract(state(0).params))
+  saver.close()
+  assert meta['step'] == 2
+  assert sorted(folder.rglob('*')) == before
+  assert re.search('checkpoint 4 left out: params/.* has changed', caplog.text)
+
+
+def test_what_verifies_but_cannot_be_read_is_not_called_damaged(
+  tmp_path, monkeypatch
+):
+  folder = saved(tmp_path, 2)
+  saver = opened(tmp_path)
+
+  def fail(*args, **kwargs):
+    raise OSError('the file server is away\nTraceback ...')
+
+  monkeypatch.setattr(saver._manager, 'restore', fail)
+  with pytest.raises(errors.CheckpointError, match='is away') as caught:
+    saver.restore(abstract(state(0)))
+  saver.close()
+  assert '\n' not in str(caught.value)
+  assert [path.name for path in folder.iterdir()] == ['2']
 
 
 def test_nothing_that_verifies_is_an_error_and_stays_one(tmp_path):
@@ -194,7 +284,8 @@ def test_nothing_that_verifies_is_an_error_and_stays_one(tmp_path):
     ),
     (
       lambda like: like.replace(params={'v': like.params['w']}),
-      'params/v is absent there and float32[64, 64] here',
+      'params/v is absent there and float32[64, 64] here; '
+      'params/w is float32[64, 64] there and absent here',
     ),
     (
       lambda like: like.replace(ema={'other': like.params}),
@@ -220,7 +311,7 @@ def test_another_model_is_refused_and_nothing_is_lost(
   before = sorted(folder.rglob('*'))
   with pytest.raises(errors.CheckpointError, match=r'4 .* does not fit') as e:
     restored(tmp_path, change(state(0)))
-  assert str(e.value).endswith(difference)
+  assert str(e.value).split('this model: ')[1].startswith(difference)
   assert sorted(folder.rglob('*')) == before
   assert restored(tmp_path)[1]['step'] == 4
 
@@ -277,6 +368,135 @@ def test_leavings_of_a_killed_save_are_removed(tmp_path):
   orphan.mkdir()
   assert restored(tmp_path)[1]['step'] == 2
   assert not orphan.exists()
+
+
+def test_no_step_has_a_number_before_its_manifest(tmp_path, monkeypatch):
+  folder, seen = tmp_path / 'checkpoints', []
+  write = manifest.write
+
+  def noted(step):
+    seen.append((step.name, sorted(path.name for path in folder.iterdir())))
+    write(step)
+
+  monkeypatch.setattr(manifest, 'write', noted)
+  saved(tmp_path, 2, 4)
+  partial = [f'{step}.orbax-checkpoint-tmp' for step in (2, 4)]
+  assert seen == [
+    (partial[0], [partial[0]]), (partial[1], ['2', partial[1]])
+  ]  # fmt: skip
+
+
+def test_one_save_is_under_way_at_a_time(tmp_path, monkeypatch):
+  """To storage that takes half a second: who comes second waits for it."""
+  busy, most = [], []
+  write = manifest.write
+
+  def slow(step):
+    busy.append(step)
+    most.append(len(busy))
+    time.sleep(0.5)
+    write(step)
+    busy.remove(step)
+
+  monkeypatch.setattr(manifest, 'write', slow)
+  saver = opened(tmp_path)
+  first, second = state(1), state(2)
+  began = time.monotonic()
+  blocked = [saver.save(first, {'step': 1}), saver.save(second, {'step': 2})]
+  took = time.monotonic() - began
+  saver.close()
+  assert most == [1, 1]
+  assert blocked[1] > 0.4
+  assert sum(blocked) == pytest.approx(took, rel=0.05)
+  assert restored(tmp_path)[1]['step'] == 2
+
+
+def test_a_step_is_saved_once_and_an_earlier_one_is_refused(tmp_path):
+  """Orbax would leave the earlier one out without a word."""
+  saver = opened(tmp_path)
+  for step in (2, 4, 4):
+    saver.save(state(step), {'step': step})
+  with pytest.raises(errors.CheckpointError, match=r'3 .* which has step 4'):
+    saver.save(state(3), {'step': 3})
+  saver.close()
+  assert restored(tmp_path)[1]['step'] == 4
+
+
+def test_later_steps_are_moved_aside_and_made_again(tmp_path):
+  folder = saved(tmp_path, 2, 4, 6, keep_latest=3)
+  for round_ in range(2):
+    saver = opened(tmp_path, keep_latest=3)
+    saver.roll_back(2)
+    found, _ = saver.restore(abstract(state(0)))
+    assert pytree.digest(found) == pytree.digest(state(2))
+    for step in (4, 6):
+      saver.save(state(step), {'step': step})
+    saver.close()
+    names = {path.name for path in folder.iterdir()}
+    assert {'2', '4', '6', '4.rolled_back', '6.rolled_back'} <= names
+    assert ('6.rolled_back.1' in names) == (round_ == 1)
+  assert restored(tmp_path)[1]['step'] == 6
+
+
+def test_a_step_that_is_not_there_or_not_whole_is_not_gone_back_to(tmp_path):
+  folder = saved(tmp_path, 2, 4)
+  flip_a_bit(folder / '2')
+  saver = opened(tmp_path)
+  with pytest.raises(errors.ConfigError, match=r'=3: .* the steps \[2, 4\]'):
+    saver.roll_back(3)
+  with pytest.raises(errors.CheckpointError, match=r'2: params/.* has changed'):
+    saver.roll_back(2)
+  saver.close()
+  assert {path.name for path in folder.iterdir()} == {'2', '4'}
+
+
+def test_checkpoints_may_lie_elsewhere(tmp_path):
+  options = training.Checkpoints(directory=str(tmp_path / 'bucket'))
+  saver = training.Checkpointer(tmp_path / 'run', options)
+  saver.save(state(2), {'step': 2})
+  saver.close()
+  assert (tmp_path / 'bucket' / 'checkpoints' / '2' / MANIFEST).exists()
+  assert not (tmp_path / 'run').exists()
+
+
+def test_a_store_without_renames_is_sealed_before_it_counts(
+  tmp_path, monkeypatch
+):
+  """As on gs://, where `commit_success.txt` in the step's folder commits it."""
+  mode = ocp.options.AtomicityOptions(
+    mode=ocp.options.AtomicityMode.COMMIT_FILE
+  )
+  plain = ocp.CheckpointManagerOptions
+  monkeypatch.setattr(
+    ocp, 'CheckpointManagerOptions',
+    lambda **options: plain(**options, atomicity_options=mode),
+  )  # fmt: skip
+  committed, write = [], manifest.write
+
+  def noted(step):
+    committed.append((step.name, (step / 'commit_success.txt').exists()))
+    write(step)
+
+  monkeypatch.setattr(manifest, 'write', noted)
+  folder = saved(tmp_path, 2, 4)
+  assert committed == [('2', False), ('4', False)]
+  flip_a_bit(folder / '4')
+  assert restored(tmp_path)[1]['step'] == 2
+
+
+def test_the_room_for_two_is_asked_for_at_the_start(tmp_path, monkeypatch):
+  """And for one where old ones will make room."""
+  size = sum(leaf.nbytes for leaf in jax.tree.leaves(state(0)))
+  usage = shutil.disk_usage(tmp_path)._replace(free=size + 2**20)
+  monkeypatch.setattr(shutil, 'disk_usage', lambda path: usage)
+  saver = opened(tmp_path)
+  saver.check_space(abstract(state(0)), copies=1)
+  with pytest.raises(errors.CheckpointError, match='the disk is full: 2 '):
+    saver.check_space(abstract(state(0)), copies=2)
+  for step in (2, 4):
+    saver.save(state(step), {'step': step})
+  saver.check_space(abstract(state(0)), copies=2)
+  saver.close()
 
 
 def test_pages_of_errors_become_one_line(tmp_path, monkeypatch):

@@ -1,0 +1,92 @@
+"""How long training stands still for a checkpoint.
+
+A save copies the state off the devices and is written behind the steps that
+follow; what training waits for is the copy alone, unless the save before is
+still being written. Of a run's time that is
+
+  share = seconds blocked / (steps between two saves x seconds a step)     (1)
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+import statistics
+import tempfile
+import time
+
+import jax
+import jax.numpy as jnp
+
+from difjax.training import checkpoint, state
+from difjax.training import trainer as trainers
+from difjax.typing import Array
+
+
+def stall(
+  trainer: trainers.Trainer,
+  saves: int,
+  step_ms: float,
+  folder: pathlib.Path | None = None,
+) -> dict[str, float]:
+  """Times saves of a run's state, made of random numbers; compiles no step.
+
+  Args:
+    trainer: the run.
+    saves: how many, after one that does not count.
+    step_ms: of a step of that run.
+    folder: on the storage to be measured; None: where temporary files go.
+
+  Returns:
+    Medians of the seconds that a save blocked and that it took to be written,
+    the greatest blocked, the state's bytes, and the ratio (1).
+  """
+  mesh = trainers.build_mesh(trainer)
+  options = dataclasses.replace(
+    trainer.checkpoints, keep_latest=1, keep_every=None, directory=None
+  )
+  blocked, written = [], []
+  with tempfile.TemporaryDirectory(dir=folder) as place, jax.set_mesh(mesh):
+    saver = checkpoint.Checkpointer(pathlib.Path(place), options)
+    now = _random(trainers.compiled(trainer, mesh)[1])
+    size = sum(leaf.nbytes for leaf in jax.tree.leaves(now))
+    for i in range(saves + 1):
+      now = _stepped(now)
+      jax.block_until_ready(now)
+      began = time.perf_counter()
+      blocked.append(saver.save(now, {'step': i}))
+      saver.wait()
+      written.append(time.perf_counter() - began)
+    saver.close()
+  seconds = statistics.median(blocked[1:])
+  every = trainer.checkpoints.every
+  return {
+    'bytes': size,
+    'blocked_s': seconds,
+    'blocked_max_s': max(blocked[1:]),
+    'written_s': statistics.median(written[1:]),
+    'every': every,
+    'step_ms': step_ms,
+    'ratio': seconds / (every * 1e-3 * step_ms),
+  }
+
+
+def _random(abstract: state.TrainState) -> state.TrainState:
+  """Makes numbers that do not compress, placed as the run's are."""
+  leaves, tree = jax.tree.flatten(abstract)
+
+  def fill() -> list[Array]:
+    keys = jax.random.split(jax.random.key(0), len(leaves))
+    return [
+      jax.random.normal(key, leaf.shape).astype(leaf.dtype)
+      for key, leaf in zip(keys, leaves, strict=True)
+    ]
+
+  placed = [leaf.sharding for leaf in leaves]
+  return jax.tree.unflatten(tree, jax.jit(fill, out_shardings=placed)())
+
+
+@jax.jit
+def _stepped(now: state.TrainState) -> state.TrainState:
+  """Returns new arrays, as a step does: no copy on the host is kept of them."""
+  return jax.tree.map(lambda leaf: leaf + jnp.ones((), leaf.dtype), now)
