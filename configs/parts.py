@@ -184,16 +184,30 @@ def adaptive(tolerance: float) -> Spec:
   return dict(type='sampling.AdaptiveODE', rtol=tolerance, atol=tolerance)
 
 
-def dit_rules() -> Spec:
-  """Returns sharding rules for a DiT: the axis of its scan stays whole."""
-  fsdp = lambda **fields: dict(type='training.FSDP', **fields)
+def dit_rules(min_size: int = 2**16) -> Spec:
+  """Returns sharding rules for a DiT, over fsdp and tensor.
+
+  The axis of its scan stays whole. Of attention and MLP the first layers are
+  split by their outputs, the second by their inputs; the heads of one matrix
+  for queries, keys and values are no even parts of it, so that one is kept by
+  its inputs and rearranged by head where it is used. Arrays of fewer than
+  `min_size` numbers are not split over fsdp.
+  """
+  fsdp = lambda **fields: dict(
+    type='training.FSDP', min_size=min_size, **fields
+  )
+  tensor = lambda axis: dict(
+    type='training.Tensor', axis=axis, rest=fsdp(skip=1)
+  )
   rule = lambda pattern, tactic: dict(
     type='training.Rule', pattern=pattern, tactic=tactic
   )
   return dict(
+    columns=rule('blocks/mlp_hidden/', tensor(-1)),
+    rows=rule('blocks/(attention/(qkv|out)|mlp_out)/kernel', tensor(-2)),
     blocks=rule('blocks/', fsdp(skip=1)),
     rest=rule('.*', fsdp()),
-    order=('blocks', 'rest'),
+    order=('columns', 'rows', 'blocks', 'rest'),
   )
 
 

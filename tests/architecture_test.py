@@ -48,9 +48,9 @@ ORDER = {
     'statistics classifier frechet nearest precision_recall two_sample'
   ),
   'training': (
-    'state ema optimisers mesh sharding agreement manifest schema checkpoint '
-    'cadence lock writers augmentation step hooks posthoc trainer log resume '
-    'loop'
+    'distributed state ema optimisers mesh sharding manifest schema '
+    'checkpoint cadence lock writers augmentation accumulation step hooks '
+    'posthoc trainer log resume loop'
   ),
   'evaluation': (
     'baselines distribution plots curves report trained samples parts quality '

@@ -12,13 +12,15 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from difjax import data, denoising, objectives, processes, training
+from configs import parts
+from difjax import config, data, denoising, objectives, processes, training
 from difjax.cli import train
 from difjax.objectives import base
 from tests import analytic, tiny_config
 
 ROOT = pathlib.Path(__file__).parents[1]
 FSDP = training.Mesh(data=1, fsdp=8)
+DIT_RULES = config.build(parts.dit_rules(min_size=1))
 SPLIT_ALL = (training.Rule(pattern='.*', tactic=training.FSDP(min_size=1)),)
 
 

@@ -197,6 +197,25 @@ def take(argv: list[str], name: str) -> tuple[str | None, list[str]]:
   return None, argv
 
 
+def take_job(
+  argv: list[str],
+) -> tuple[tuple[str | None, int | None, int | None], list[str]]:
+  """Takes what is said of a job of several processes out of the arguments.
+
+  Returns:
+    (coordinator, num_processes, process_id), and the other arguments.
+
+  Raises:
+    ConfigError: a number is none.
+  """
+  coordinator, argv = take(argv, 'coordinator')
+  numbers = []
+  for name in ('num_processes', 'process_id'):
+    text, argv = take(argv, name)
+    numbers.append(None if text is None else integers(name, [text])[0])
+  return (coordinator, *numbers), argv
+
+
 def config_file(path: str) -> config_dict.ConfigDict:
   """Runs a config file and returns what its `get_config` gives.
 

@@ -13,6 +13,12 @@ flags:
                         moved aside to STEP.rolled_back: say it once
   --trust=PACKAGE       a package that a work directory's config may use
 
+of a job of several processes, where no platform says it (Cloud TPU, Slurm,
+Open MPI, Kubernetes do), here or as DIFJAX_COORDINATOR and so on:
+  --coordinator=HOST:PORT  of process 0
+  --num_processes=N     that the job has
+  --process_id=I        of this one, from 0
+
 A second start with the same config continues from the newest checkpoint, bit
 for bit. What `difjax convert` made is fine-tuned: its config lacks data alone.
 """
@@ -32,13 +38,16 @@ from difjax.cli import arguments
 
 _APART = ('evaluation', 'report', 'sampler')  # what other verbs read
 # What may change between two starts without making it another run.
-_FREE = ('checkpoints', 'hooks', 'log_every', 'steps', *_APART)
+_FREE = (
+  'checkpoints', 'hooks', 'log_every', 'mesh', 'rules', 'steps', *_APART
+)
 
 
 def main(argv: list[str]) -> int:
   """Trains; returns the exit code."""
   path, argv = arguments.take(argv, 'config')
   place, argv = arguments.take(argv, 'workdir')
+  job, argv = arguments.take_job(argv)
   config = _config(path, place)
   values = arguments.parse(
     argv, _define, __doc__, {'config': config} if config is not None else None
@@ -53,15 +62,18 @@ def main(argv: list[str]) -> int:
       '--config.data.source.type=... --config.data.batch_size=...'
     )
   _check_same_run(spec, workdir)
-  trainer = build(spec, trusted=path is not None, trust=tuple(values.trust))
-  _check_images(trainer.data.shape, workdir)
 
   from difjax import training  # imports jax: only now is there work for it
-  from difjax.training import lock
+  from difjax.training import distributed, lock
 
+  distributed.initialize(*job)
+  trainer = build(spec, trusted=path is not None, trust=tuple(values.trust))
+  _check_images(trainer.data.shape, workdir)
   lock.check_free(workdir)
-  workdir.mkdir(parents=True, exist_ok=True)
-  configs.save(spec, workdir / 'config.json')
+  distributed.barrier('every process has seen the work directory as it was')
+  if distributed.is_first():
+    workdir.mkdir(parents=True, exist_ok=True)
+    configs.save(spec, workdir / 'config.json')
   training.train(trainer, workdir, values.resume_step)
   return 0
 

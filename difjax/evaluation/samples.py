@@ -24,7 +24,8 @@ from difjax.evaluation import plots, trained
 from difjax.objectives import base
 from difjax.sampling import langevin, samplers
 from difjax.sampling import noise as noises
-from difjax.training import hooks, state
+from difjax.training import distributed, hooks, state
+from difjax.training import mesh as meshes
 from difjax.typing import Array, Cond, Params, Shape
 
 _PRIOR, _SOLVER = 0, 1  # streams of an image's key
@@ -219,18 +220,20 @@ class SampleGrid:
     Raises:
       ConfigError: nothing can be sampled from what is trained.
     """
-    if jax.process_index():
-      return
     trained.require(run.objective, 'denoiser', 'config.objective')
+    params = now.ema[self.ema] if self.ema else now.params
+    params = distributed.whole(params)
+    if not distributed.is_first():
+      return
     indices = np.arange(self.rows**2)
     source = run.pipeline.source
-    images, _ = generate(
-      run.objective, self.sampler,
-      now.ema[self.ema] if self.ema else now.params,
-      shape=run.pipeline.shape, indices=indices, seed=self.seed,
-      size=len(indices),
-      labels=default_labels(indices, source.num_classes),
-    )  # fmt: skip
+    with jax.set_mesh(meshes.nowhere()):
+      images, _ = generate(
+        run.objective, self.sampler, params,
+        shape=run.pipeline.shape, indices=indices, seed=self.seed,
+        size=len(indices),
+        labels=default_labels(indices, source.num_classes),
+      )  # fmt: skip
     grid = plots.grid(images, self.rows)
     folder = pathlib.Path(run.workdir, 'samples')
     folder.mkdir(exist_ok=True)

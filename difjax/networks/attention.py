@@ -13,6 +13,7 @@ from o and that of o alone.
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import jax
@@ -70,6 +71,36 @@ def attend(
   return jnp.swapaxes(o, 1, 2).astype(v.dtype)
 
 
+class Projection(nn.Module):
+  """A dense layer to several outputs a head; its parameters are `nn.Dense`'s.
+
+  Where heads are split over devices it is the weights that are rearranged, for
+  of (part, head, width) in one axis no even split keeps heads together.
+  """
+
+  features: tuple[int, int, int]  # parts, heads, width
+  kernel_init: layers.Initialiser = nn.initializers.xavier_uniform()
+  use_bias: bool = True
+  dtype: jax.typing.DTypeLike | None = None
+
+  @nn.compact
+  def __call__(self, x: Array) -> Array:
+    """Maps [B, N, C] to [B, N, parts, heads, width]."""
+    size = math.prod(self.features)
+    kernel = self.param(
+      'kernel', self.kernel_init, (x.shape[-1], size), jnp.float32)
+    bias = None
+    if self.use_bias:
+      bias = self.param('bias', nn.initializers.zeros, (size,), jnp.float32)
+    x, kernel, bias = nn.dtypes.promote_dtype(
+      x, kernel, bias, dtype=self.dtype)
+    by_head = kernel.reshape(-1, *self.features)
+    by_head = layers.constrain(by_head, 'whole', 'whole', 'heads')
+    y = jax.lax.dot_general(x, by_head, (((2,), (0,)), ((), ())))
+    y = layers.constrain(y, 'batch', None, None, 'heads')
+    return y if bias is None else y + bias.reshape(self.features)
+
+
 class SelfAttention(nn.Module):
   """Multi-head self-attention with one fused projection.
 
@@ -98,10 +129,9 @@ class SelfAttention(nn.Module):
       raise ValueError(
         f'attention: {self.heads} heads do not divide {channels} channels; '
         'choose heads that do')
-    qkv = nn.Dense(
-      3 * channels, kernel_init=self.qkv_init, use_bias=self.qkv_bias,
-      dtype=self.dtype, name='qkv')(x)
-    qkv = qkv.reshape(batch, tokens, 3, self.heads, channels // self.heads)
+    qkv = Projection(
+      (3, self.heads, channels // self.heads), kernel_init=self.qkv_init,
+      use_bias=self.qkv_bias, dtype=self.dtype, name='qkv')(x)
     q, k, v = (qkv[:, :, i] for i in range(3))
     o = attend(q, k, v, self.implementation)
     return nn.Dense(

@@ -99,14 +99,16 @@ class Block(nn.Module):
     dense = lambda n, init, name: nn.Dense(
       n, kernel_init=init, dtype=self.dtype, name=name)
     drop = nn.Dropout(self.dropout, deterministic=not train)
+    modulation = dense(6 * width, _zeros, 'modulation')(nn.silu(c))
     s1, m1, g1, s2, m2, g2 = jnp.split(
-      dense(6 * width, _zeros, 'modulation')(nn.silu(c)), 6, axis=-1)
+      layers.constrain(modulation, 'batch', 'whole'), 6, axis=-1)
     h = attention.SelfAttention(
       self.heads, implementation=self.implementation, dtype=self.dtype,
       name='attention')(_modulate(x, s1, m1))
     x = x + g1[:, None] * drop(h)
     h = dense(round(width * self.mlp_ratio), _xavier, 'mlp_hidden')(
       _modulate(x, s2, m2))
+    h = layers.constrain(h, 'batch', None, 'hidden')
     h = dense(width, _xavier, 'mlp_out')(drop(nn.gelu(h, approximate=True)))
     x = x + g2[:, None] * drop(h)
     return layers.constrain(x, 'batch'), None
@@ -172,6 +174,7 @@ class DiT(nn.Module):
     grid = grid_of(x.shape, self.patch)
     exact = jnp.promote_types(x.dtype, jnp.float32)
     c = self._condition(noise.astype(exact), cond).astype(exact)
+    c = layers.constrain(c, 'batch', 'whole')
     h = nn.Dense(
       self.width, kernel_init=_xavier, dtype=self.dtype,
       name='patch_in')(patchify(x, self.patch))
@@ -215,7 +218,8 @@ class DiT(nn.Module):
     h = h.astype(jnp.promote_types(h.dtype, jnp.float32))
     modulation = nn.Dense(
       2 * self.width, kernel_init=_zeros, name='modulation')(nn.silu(c))
-    shift, scale = jnp.split(modulation, 2, axis=-1)
+    shift, scale = jnp.split(
+      layers.constrain(modulation, 'batch', 'whole'), 2, axis=-1)
     return nn.Dense(
       math.prod(self.patch) * channels, kernel_init=_zeros,
       name='patch_out')(_modulate(h, shift, scale))

@@ -29,7 +29,12 @@ Initialiser = Callable[..., Array]
 Factory = Callable[..., nn.Module]  # makes a fresh module of its fields
 
 # A logical axis and the mesh axes over which it is laid out.
-_MESH_AXES: Final = types.MappingProxyType({'batch': ('data', 'fsdp')})
+_MESH_AXES: Final = types.MappingProxyType({
+  'batch': ('data', 'fsdp'),
+  'heads': ('tensor',),
+  'hidden': ('tensor',),
+  'whole': (),  # beside others: on no axis
+})
 
 
 def fan_average(scale: float = 1.0) -> Initialiser:
@@ -129,25 +134,28 @@ def check_halving(owner: nn.Module, shape: tuple[int, ...], times: int) -> None:
 def constrain(x: Array, *axes: str | None) -> Array:
   """Lays the leading axes of `x` out over the mesh in force.
 
-  `axes` are logical names ('batch') or None for an axis left to the compiler,
-  as are all axes after them. Without a mesh, with mesh axes that are not
+  `axes` are logical names ('batch', 'heads', 'hidden'), 'whole' for an axis
+  that is split nowhere beside them, or None for one left to the compiler, as
+  are all axes after them. Without a mesh, with mesh axes that are not
   automatic, and for sizes that the mesh does not divide, nothing happens.
   """
   mesh = jax.sharding.get_abstract_mesh()
   if mesh.empty:
     return x
 
-  def place(size: int, axis: str | None) -> tuple[str, ...]:
-    if axis is None:
-      return ()
-    names = tuple(n for n in _MESH_AXES[axis] if n in mesh.auto_axes)
-    count = math.prod(mesh.shape[n] for n in names)
-    return names if size % count == 0 else ()
-
   free = PartitionSpec.UNCONSTRAINED
-  places = [place(size, axis) or free for size, axis in zip(x.shape, axes,
-                                                            strict=False)]
-  if all(p is free for p in places):
+
+  def place(size: int, axis: str | None) -> tuple[str, ...] | object | None:
+    if axis is None:
+      return free
+    names = tuple(n for n in _MESH_AXES[axis] if n in mesh.auto_axes)
+    divides = size % math.prod(mesh.shape[n] for n in names) == 0
+    if not _MESH_AXES[axis]:
+      return None
+    return names if names and divides else free
+
+  places = [place(*pair) for pair in zip(x.shape, axes, strict=False)]
+  if all(p is free or p is None for p in places):
     return x
   places += [free] * (x.ndim - len(places))
   return jax.lax.with_sharding_constraint(x, PartitionSpec(*places))

@@ -18,7 +18,7 @@ from difjax.training.optimisers import (
   unit_weights,
 )
 from difjax.training.posthoc import Snapshots
-from difjax.training.sharding import FSDP, Replicate, Rule, shardings
+from difjax.training.sharding import FSDP, Replicate, Rule, Tensor, shardings
 from difjax.training.state import TrainState
 from difjax.training.step import init_state, make_step
 from difjax.training.trainer import Trainer
@@ -40,6 +40,7 @@ __all__ = [
   'Rule',
   'Run',
   'Snapshots',
+  'Tensor',
   'TrainState',
   'Trainer',
   'WarmedUpEMA',

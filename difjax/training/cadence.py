@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import jax
 
-from difjax.training import agreement, checkpoint
+from difjax.training import checkpoint, distributed
 
 _LOOK = 20  # steps between two looks at the clock where processes must agree
 
@@ -52,4 +52,4 @@ class Cadence:
     if self._options.minutes is None or done % self._look:
       return False
     late = self._clock() - self._saved >= 60 * self._options.minutes
-    return bool(agreement.with_first(late))
+    return bool(distributed.from_first(late))

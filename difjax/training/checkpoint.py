@@ -29,7 +29,7 @@ import orbax.checkpoint as ocp
 from etils import epath
 
 from difjax import errors
-from difjax.training import agreement, manifest, schema
+from difjax.training import distributed, manifest, schema
 from difjax.training import state as states
 from difjax.typing import PyTree
 
@@ -212,11 +212,11 @@ class Checkpointer:
         f'--resume_step={step}: {self._directory} has the steps {steps}'
       )
     self._verify(step)
-    if not jax.process_index():
+    if distributed.is_first():
       for later in (s for s in steps if s > step):
         name = self._rename(later, 'rolled_back')
         _LOG.warning('checkpoint %d moved aside to %s', later, name)
-    agreement.with_first(step)  # no process lists steps before they are moved
+    distributed.from_first(step)  # no process lists steps before they are moved
     self._manager.reload()
 
   def check_space(self, state: PyTree, copies: int) -> None:
@@ -279,7 +279,7 @@ class Checkpointer:
   def _newest(
     self, items: dict[str, PyTree]
   ) -> tuple[dict[str, PyTree], dict[str, Any]] | None:
-    step = agreement.with_first(0 if jax.process_index() else self._walk())
+    step = distributed.from_first(self._walk() if distributed.is_first() else 0)
     if not self._reading:
       self._manager.reload()
     if step >= 0:
@@ -308,8 +308,8 @@ class Checkpointer:
 
   def _verify(self, step: int) -> None:
     folder = self._directory / str(step)
-    fault = None if jax.process_index() else manifest.fault(folder)
-    if agreement.with_first(fault is not None):
+    fault = manifest.fault(folder) if distributed.is_first() else None
+    if distributed.from_first(fault is not None):
       raise errors.CheckpointError(f'{folder}: {fault or "it is damaged"}')
 
   def _read(

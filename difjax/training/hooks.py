@@ -15,8 +15,8 @@ import jax
 
 from difjax.data import pipeline as pipelines
 from difjax.objectives import base
+from difjax.training import distributed, writers
 from difjax.training import state as states
-from difjax.training import writers
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -39,7 +39,10 @@ class Run:
 
 
 class Hook(Protocol):
-  """Something that happens every so many steps."""
+  """Something that happens every so many steps, in every process of a job.
+
+  What it writes is written by the first process alone.
+  """
 
   every: int
 
@@ -60,7 +63,7 @@ class IndexLog:
   def __call__(self, run: Run, step: int, state: states.TrainState) -> None:
     """Appends the line of the step that was just done."""
     del state
-    if jax.process_index():
+    if not distributed.is_first():
       return
     epochs, indices = run.pipeline.indices(step - 1)
     row = {'step': step, 'epoch': epochs.tolist(), 'index': indices.tolist()}

@@ -21,10 +21,8 @@ import threading
 import time
 from collections.abc import Iterator
 
-import jax
-
 from difjax import errors
-from difjax.training import agreement
+from difjax.training import distributed
 
 _LOG = logging.getLogger(__name__)
 NAME = 'run.lock'
@@ -59,12 +57,12 @@ def held(workdir: pathlib.Path) -> Iterator[None]:
   file = workdir / NAME
   with contextlib.ExitStack() as stack:
     refusal = None
-    if not jax.process_index():
+    if distributed.is_first():
       try:
         stack.enter_context(_taken(file))
       except errors.ConfigError as error:
         refusal = error
-    if agreement.with_first(refusal is not None):
+    if distributed.from_first(refusal is not None):
       raise refusal or errors.ConfigError(
         f'{workdir} is in use: process 0 says by whom'
       )

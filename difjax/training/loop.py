@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import pathlib
+import sys
 
 import jax
 
@@ -20,9 +21,11 @@ from difjax.data import pipeline as pipelines
 from difjax.training import (
   cadence,
   checkpoint,
+  distributed,
   hooks,
   lock,
   resume,
+  sharding,
   state,
   writers,
 )
@@ -67,6 +70,8 @@ def train(
     jitted, abstract = trainers.compiled(trainer, mesh)
     now = resume.start(trainer, saver, abstract)
     first = int(now.step)
+    if distributed.is_first():
+      print(sharding.summary(abstract, mesh), file=sys.stderr)
     outputs = _writers(trainer, workdir, first)
     for output in outputs:
       stack.callback(output.close)
@@ -103,7 +108,7 @@ def train(
 def _writers(
   trainer: trainers.Trainer, workdir: pathlib.Path, first: int
 ) -> tuple[writers.Writer, ...]:
-  if jax.process_index():
+  if not distributed.is_first():
     return ()
   outputs = [
     writers.Console(total=trainer.steps, step=first),
@@ -125,5 +130,5 @@ def _write_card(data: pipelines.Pipeline, workdir: pathlib.Path) -> None:
     'class_names': list(source.class_names),
     'fingerprint': source.fingerprint(),
   }
-  if not jax.process_index():
+  if distributed.is_first():
     config.save(card, workdir / 'data.json')

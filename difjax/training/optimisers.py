@@ -33,6 +33,10 @@ class Optimiser:
     weight_decay: decoupled, as in AdamW.
     schedule: step to learning rate.
     constraint: a last transformation of the update; it sees the parameters.
+    accumulate: parts that a batch is cut into, one after the other on the
+      devices, for batches whose activations do not fit them; one update, one
+      tick of schedule and averages, as if there were no parts
+      (`accumulation`).
   """
 
   clip_norm: float | None = 1.0
@@ -40,6 +44,7 @@ class Optimiser:
   weight_decay: float = 0.0
   schedule: Schedule = optax.constant_schedule(2e-4)
   constraint: optax.GradientTransformation | None = None
+  accumulate: int = 1
 
   def transformation(self) -> optax.GradientTransformation:
     """Returns the chain."""

@@ -3,6 +3,11 @@
 A rule is a pattern over paths and a tactic. For every leaf the first rule whose
 pattern is found in its path decides; moments and averages share their
 parameter's rule, since their paths end alike.
+
+A layer is split over tensor in pairs, as Megatron does it: the first matrix by
+its outputs, the second by its inputs, so that what is between them is never
+whole anywhere and one sum closes the pair. Source: Shoeybi et al. 2019
+(1909.08053), section 3.
 """
 
 from __future__ import annotations
@@ -60,6 +65,36 @@ class FSDP:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Tensor:
+  """Splits one axis over tensor, and by FSDP another.
+
+  An axis that tensor does not divide is left to FSDP, as all are on a mesh
+  without tensor.
+
+  Attributes:
+    axis: which one, from the end: -1 for outputs, -2 for the inputs of a
+      matrix.
+    rest: how the other axes are split.
+  """
+
+  axis: int
+  rest: FSDP = FSDP()
+
+  def __call__(self, shape: Shape, mesh: jax.sharding.Mesh) -> PartitionSpec:
+    """Returns the split over tensor and fsdp."""
+    parts = mesh.shape['tensor']
+    if parts == 1 or shape[self.axis] % parts:
+      return self.rest(shape, mesh)
+    axis = len(shape) + self.axis
+    held = (*shape[:axis], 1, *shape[axis + 1 :])  # fsdp takes another axis
+    least = math.ceil(self.rest.min_size / shape[axis])
+    rest = dataclasses.replace(self.rest, min_size=least)(held, mesh)
+    places = [*rest, *(None,) * (len(shape) - len(rest))]
+    places[axis] = 'tensor'
+    return PartitionSpec(*places)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Rule:
   """A tactic for the paths in which a pattern is found.
 
@@ -98,3 +133,34 @@ def shardings(
         f'config.rules: {rule.pattern!r} matches no parameter'
       )
   return chosen
+
+
+def summary(tree: PyTree, mesh: jax.sharding.Mesh) -> str:
+  """Returns a line on the bytes of a placed tree that every device holds.
+
+  Args:
+    tree: arrays or structs with shardings.
+    mesh: the devices.
+  """
+  held, copied = resident(tree)
+  axes = ', '.join(f'{name} {size}' for name, size in mesh.shape.items())
+  mega = lambda size: f'{size / 1e6:,.1f} MB'
+  return (
+    f'mesh: {axes}; state: {mega(held)} a device, of which {mega(copied)} are '
+    'on every device alike'
+  )
+
+
+def resident(tree: PyTree) -> tuple[int, int]:
+  """Returns the bytes that each device holds, and those that all hold alike.
+
+  Args:
+    tree: arrays or structs with shardings.
+  """
+  held = copied = 0
+  for leaf in jax.tree.leaves(tree):
+    size = leaf.dtype.itemsize
+    held += size * math.prod(leaf.sharding.shard_shape(leaf.shape))
+    if leaf.sharding.is_fully_replicated:
+      copied += size * math.prod(leaf.shape)
+  return held, copied

@@ -16,7 +16,7 @@ import optax
 
 from difjax.data import device
 from difjax.objectives import base
-from difjax.training import augmentation
+from difjax.training import accumulation, augmentation
 from difjax.training import ema as emas
 from difjax.training import state as states
 from difjax.typing import Array, Batch, Key, Metrics, PyTree
@@ -55,6 +55,7 @@ def make_step(
   seed: int,
   frozen: PyTree = None,
   *,
+  parts: int = 1,
   dequantise: bool = False,
   augment: augmentation.Augmentation | None = None,
 ) -> Step:
@@ -66,6 +67,7 @@ def make_step(
     averages: the averages to keep, by name.
     seed: of noise and times.
     frozen: parameters that the objective uses and does not train.
+    parts: of a batch, whose gradients are accumulated.
     dequantise: whether bytes become reals by `device.dequantise`.
     augment: what changes the batch before the objective sees it.
   """
@@ -75,8 +77,8 @@ def make_step(
   ) -> tuple[states.TrainState, Metrics]:
     key = _key(seed, _TRAIN, state.step)
     batch = _prepared(batch, seed, state.step, dequantise, augment)
-    (loss, (metrics, aux)), grads = objective.gradients(
-      state.params, state.aux, frozen, batch, key,
+    (loss, (metrics, aux)), grads = accumulation.gradients(
+      objective, parts, state.params, state.aux, frozen, batch, key,
       step=state.step, ema=state.ema,
     )  # fmt: skip
     norm = optax.tree.norm(grads)
@@ -102,9 +104,9 @@ def make_step(
       skipped=state.skipped + ~finite,
       streak=jnp.where(finite, 0, state.streak + 1),
     )
-    metrics = {'loss': loss, 'grad_norm': norm, **metrics}
     return next_state, {
-      **metrics, 'skipped': next_state.skipped, 'streak': next_state.streak
+      'loss': loss, 'grad_norm': norm, **metrics,
+      'skipped': next_state.skipped, 'streak': next_state.streak,
     }  # fmt: skip
 
   return step

@@ -98,7 +98,8 @@ def compiled(
   whole = meshes.replicated(mesh)
   function = step.make_step(
     trainer.objective, transformation, trainer.ema, trainer.seed,
-    dequantise=trainer.dequantise, augment=trainer.augment,
+    parts=trainer.optimiser.accumulate, dequantise=trainer.dequantise,
+    augment=trainer.augment,
   )  # fmt: skip
   batches = meshes.batch_sharding(mesh)
   jitted = jax.jit(
@@ -132,10 +133,11 @@ def build_mesh(trainer: Trainer) -> jax.sharding.Mesh:
     mesh = trainer.mesh.build()
   except ValueError as error:
     raise errors.ConfigError(f'config.mesh: {error}') from error
-  shards = meshes.batch_shards(mesh)
-  if trainer.data.batch_size % shards:
+  shards, parts = meshes.batch_shards(mesh), trainer.optimiser.accumulate
+  if parts < 1 or trainer.data.batch_size % (shards * parts):
+    accumulated = f' in {parts} parts' if parts != 1 else ''
     raise errors.ConfigError(
       f'config.data.batch_size = {trainer.data.batch_size} cannot be split '
-      f'over {shards} devices'
+      f'over {shards} devices{accumulated}'
     )
   return mesh

@@ -6,7 +6,7 @@ import jax
 import pytest
 
 from difjax import training
-from difjax.training import agreement, cadence
+from difjax.training import cadence, distributed
 
 
 class Clock:
@@ -52,12 +52,12 @@ def test_a_process_does_what_the_first_one_says(monkeypatch):
   said = {20: 0, 40: 1, 60: 0, 80: 1}
   asked = []
 
-  def with_first(number):
+  def from_first(number):
     asked.append(number)
     return list(said.values())[len(asked) - 1]
 
   monkeypatch.setattr(jax, 'process_count', lambda: 2)
-  monkeypatch.setattr(agreement, 'with_first', with_first)
+  monkeypatch.setattr(distributed, 'from_first', from_first)
   options = training.Checkpoints(every=1000, minutes=1)
   assert due(options, 90, per_step=0) == [40, 80, 90]
   assert len(asked) == 4
