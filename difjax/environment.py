@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
+import pathlib
 import platform
+import subprocess
 
 PACKAGES = (
   'difjax', 'jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'diffrax',
@@ -40,3 +42,21 @@ def devices() -> str:
   kinds = [device.device_kind for device in jax.devices()]
   counted = (f'{kinds.count(kind)} x {kind}' for kind in dict.fromkeys(kinds))
   return f'{", ".join(counted)} ({jax.default_backend()})'
+
+
+def commit() -> str | None:
+  """Returns the checkout's commit, with -dirty where files differ from it.
+
+  None where difjax was installed without its repository.
+  """
+  root = pathlib.Path(__file__).parents[1]
+  if not (root / '.git').exists():
+    return None
+  ask = ('describe', '--always', '--dirty', '--abbrev=40', '--exclude=*')
+  try:
+    found = subprocess.run(
+      ('git', '-C', root, *ask), capture_output=True, text=True, timeout=10
+    )
+  except (OSError, subprocess.TimeoutExpired):  # no git, or a slow disk
+    return None
+  return found.stdout.strip() or None

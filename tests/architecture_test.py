@@ -50,7 +50,7 @@ ORDER = {
   'training': (
     'distributed state ema optimisers mesh sharding manifest schema '
     'checkpoint cadence lock writers augmentation accumulation step hooks '
-    'posthoc trainer log resume loop'
+    'posthoc peaks tracing trainer facts log resume loop'
   ),
   'evaluation': (
     'baselines distribution plots curves report trained samples parts quality '

@@ -39,8 +39,9 @@ from difjax.cli import arguments
 _APART = ('evaluation', 'report', 'sampler')  # what other verbs read
 # What may change between two starts without making it another run.
 _FREE = (
-  'checkpoints', 'hooks', 'log_every', 'mesh', 'rules', 'steps', *_APART
-)
+  'checkpoints', 'hooks', 'log_every', 'mesh', 'profile', 'rules', 'steps',
+  *_APART,
+)  # fmt: skip
 
 
 def main(argv: list[str]) -> int:

@@ -6,6 +6,7 @@ beside its end, in its colour; markers and dashes differ as well.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -46,6 +47,43 @@ def by_evaluations(
   plots.plain_ticks(axes.xaxis)
   plots.plain_ticks(axes.yaxis)
   _name(axes, ends, _LINE / (high - 0.7))
+  return plots.finish(canvas, axes)
+
+
+def by_step(
+  steps: Sequence[float],
+  curves: Mapping[str, Array],
+  *,
+  y: str,
+  log_y: bool = False,
+) -> bytes:
+  """Figures of a training run, smoothed over a fiftieth of its points.
+
+  Args:
+    steps: [N], increasing.
+    curves: by name, each [N]; what is not finite is left out.
+    y: name and unit of the vertical axis.
+    log_y: whether that is logarithmic.
+  """
+  canvas, axes = plots.blank('training step', y)
+  steps, ends = np.asarray(steps, float), []
+  for (name, values), colour in zip(
+    curves.items(), itertools.cycle(plots.COLOURS), strict=False
+  ):
+    values = np.asarray(values, float)
+    fine = np.isfinite(values)
+    if not fine.any():
+      continue
+    at, line = steps[fine], plots.smooth(values[fine], max(1, fine.sum() // 50))
+    axes.plot(at, line, color=colour, lw=1.4)
+    ends.append((name, at[-1], line[-1], colour))
+  if log_y:
+    axes.set_yscale('log')
+    plots.plain_ticks(axes.yaxis)
+  else:
+    axes.set_ylim(bottom=0)
+  axes.margins(x=0.01)
+  _name(axes, ends, _LINE / 2.4)
   return plots.finish(canvas, axes)
 
 

@@ -40,6 +40,7 @@ from difjax.typing import Array
 
 _STRIP = (6, 12)  # samples and noise levels of the denoising strip
 _PAIRS = (14, 2)  # samples and neighbours each
+_BY_TIME = 'train/loss_t'  # and a number: the loss in a part of the times
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -266,7 +267,29 @@ class _Work:
       'trained on. Where held-out images do worse, it has learnt its training '
       'images by heart.', curves=True,
     )  # fmt: skip
-    return [by_step, by_level]
+    return [by_step, by_level, *self.over_training(rows)]
+
+  def over_training(self, rows: list[dict[str, float]]) -> list[report.Figure]:
+    """The loss by noise level and the speed, by step."""
+    draw = functools.partial(curves.by_step, [row['step'] for row in rows])
+    of = lambda key: [row.get(key, np.nan) for row in rows]
+    png = draw({'': of('perf/images_per_s')}, y='images/s')
+    shown = [
+      self._figure(
+        'throughput', png, 'Images a second while it was trained.', curves=True
+      )
+    ]
+    parts = sorted(key for key in rows[-1] if key.startswith(_BY_TIME))
+    if parts:
+      names = {f'part {i + 1}': of(key) for i, key in enumerate(parts)}
+      png = draw(names, y='loss', log_y=True)
+      figure = self._figure(
+        'loss_by_time', png,
+        f'The training loss by noise level: in {len(parts)} equal parts of the '
+        'times that are drawn, the first with the least noise.', curves=True,
+      )  # fmt: skip
+      shown.insert(0, figure)
+    return shown
 
   def facts(self) -> dict[str, str]:
     """A few numbers for the top of the page."""

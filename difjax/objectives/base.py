@@ -61,7 +61,9 @@ class Objective(abc.ABC):
       ema: the averages of the parameters, by name.
 
     Returns:
-      The scalar loss and (metrics to log, next aux).
+      The scalar loss and (metrics to log, next aux). A metric is a scalar, or
+      [2, k] for k means over parts of the batch, which may be empty: sums over
+      them, and how many images each has.
     """
 
   def gradients(

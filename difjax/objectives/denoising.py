@@ -29,6 +29,8 @@ from difjax.objectives import base, times, weightings
 from difjax.processes import base as processes
 from difjax.typing import Array, Batch, Cond, Key, Metrics, Params, PyTree
 
+_PARTS = 4  # of the times, whose losses are logged apart
+
 
 def mean(square: Array) -> Array:
   """Averages squared errors [B, ...] over each example's numbers: [B]."""
@@ -123,7 +125,19 @@ class Denoising(base.Objective):
     """Averages (1) over a batch."""
     del frozen, step, ema
     found = self.attempt(params, batch, key)
-    return jnp.mean(found.importance * self.errors(found)), ({}, aux)
+    each = found.importance * self.errors(found)
+    return jnp.mean(each), (self.by_time(found.t, each), aux)
+
+  def by_time(self, t: Array, each: Array) -> Metrics:
+    """Returns the metric `loss_t`: losses [B] by quarters of the times [B].
+
+    The first quarter of all times that are drawn has the least noise. Sums and
+    counts [2, 4], as metrics are that are means over parts of a batch.
+    """
+    within = jax.nn.one_hot(
+      self.times.part(self.process, t, _PARTS), _PARTS, dtype=each.dtype)
+    each = jax.lax.stop_gradient(each)[:, None]
+    return {'loss_t': jnp.stack([jnp.sum(each * within, 0), within.sum(0)])}
 
   def errors(self, found: Attempt) -> Array:
     """Returns w(t) | y_theta - y |^2 [B] of (1)."""

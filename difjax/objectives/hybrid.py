@@ -67,7 +67,8 @@ class Hybrid(denoising.Denoising):
     del frozen, step, ema
     found = self.attempt(params, batch, key)
     each, metrics = self.parts(found)
-    return jnp.mean(found.importance * each), (metrics, aux)
+    each = found.importance * each
+    return jnp.mean(each), ({**metrics, **self.by_time(found.t, each)}, aux)
 
   def parts(self, found: denoising.Attempt) -> tuple[Array, Metrics]:
     """Returns (1) of each image [B], and the means of its two parts."""
@@ -154,7 +155,8 @@ class ImportanceHybrid(Hybrid):
     found = drawn.attempt(params, batch, key)
     each, metrics = self.parts(found)
     kept = keep(aux, self.process.index(found.t), jax.lax.stop_gradient(each))
-    return jnp.mean(found.importance * each), (metrics, kept)
+    each = found.importance * each
+    return jnp.mean(each), ({**metrics, **self.by_time(found.t, each)}, kept)
 
   def probabilities(self, losses: Losses) -> Array:
     """Returns p [N] of (2)."""

@@ -40,6 +40,14 @@ class Times:
     """Returns Q(u) in the shape of u."""
     raise NotImplementedError
 
+  def part(self, process: base.Process, t: Array, parts: int) -> Array:
+    """Returns which of so many equally likely parts times [B] are in.
+
+    They are counted from 0, from the least times and so the least noise.
+    """
+    ends = self.quantile(process, jnp.arange(1, parts) / parts)
+    return jnp.sum(t[:, None] >= ends, axis=-1)
+
   def importance(self, process: base.Process, t: Array) -> Array:
     """Returns the factor on the loss, 1 unless p is to be divided out."""
     del process

@@ -61,7 +61,8 @@ class UncertaintyDenoising(denoising.Denoising):
     found = self.attempt(params, batch, key)
     error, u = self.errors(found), self.uncertainty(params, found.t)
     loss = found.importance * (error * jnp.exp(-u) + u)
-    return jnp.mean(loss), ({'error': jnp.mean(error)}, aux)
+    metrics = {'error': jnp.mean(error), **self.by_time(found.t, loss)}
+    return jnp.mean(loss), (metrics, aux)
 
   def uncertainty(self, params: Params, t: Array) -> Array:
     """Returns u [B] at times t [B]."""

@@ -21,6 +21,7 @@ from difjax.training.posthoc import Snapshots
 from difjax.training.sharding import FSDP, Replicate, Rule, Tensor, shardings
 from difjax.training.state import TrainState
 from difjax.training.step import init_state, make_step
+from difjax.training.tracing import Profile
 from difjax.training.trainer import Trainer
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
   'Mesh',
   'Optimiser',
   'PowerFunctionEMA',
+  'Profile',
   'Replicate',
   'Rule',
   'Run',

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import pathlib
-import sys
 
 import jax
 
@@ -25,9 +24,7 @@ from difjax.training import (
   hooks,
   lock,
   resume,
-  sharding,
   state,
-  writers,
 )
 from difjax.training import log as logs
 from difjax.training import mesh as meshes
@@ -70,55 +67,35 @@ def train(
     jitted, abstract = trainers.compiled(trainer, mesh)
     now = resume.start(trainer, saver, abstract)
     first = int(now.step)
-    if distributed.is_first():
-      print(sharding.summary(abstract, mesh), file=sys.stderr)
-    outputs = _writers(trainer, workdir, first)
-    for output in outputs:
-      stack.callback(output.close)
+    log = stack.enter_context(
+      logs.opened(trainer, workdir, mesh, abstract, first)
+    )
     run = hooks.Run(
       objective=trainer.objective, pipeline=trainer.data, workdir=workdir,
-      mesh=mesh, writers=outputs,
+      mesh=mesh, writers=log.outputs,
     )  # fmt: skip
     batches = device.device_batches(
       trainer.data, first, trainer.steps, meshes.batch_sharding(mesh)
     )
     stack.callback(batches.close)
-    log = logs.Log(trainer, outputs, first)
     due = cadence.Cadence(trainer.checkpoints, trainer.steps)
     # Steps that are queued on several virtual CPU devices starve each other's
-    # collectives; elsewhere the queue is what keeps the device busy.
+    # collectives; elsewhere one in the queue keeps the device busy.
     wait = mesh.size > 1 and jax.default_backend() == 'cpu'
     for i, batch in logs.timed(batches, log):
-      with jax.transfer_guard('disallow'):
-        now, metrics = jitted(now, batch)
       done = i + 1
-      if wait:
-        jax.block_until_ready(metrics)
+      with jax.transfer_guard('disallow'), log.named(done):
+        now, metrics = jitted(now, batch)
       log.push(done, metrics)
-      if due(done):
+      if wait or due(done):
         log.flush()
+      if due(done):
         log.blocked += saver.save(now, resume.meta_of(trainer, done))
       for hook in trainer.hooks:
         if done % hook.every == 0:
           hook(run, done, now)
     log.flush()
     return now
-
-
-def _writers(
-  trainer: trainers.Trainer, workdir: pathlib.Path, first: int
-) -> tuple[writers.Writer, ...]:
-  if not distributed.is_first():
-    return ()
-  outputs = [
-    writers.Console(total=trainer.steps, step=first),
-    writers.JsonLines(workdir, first),
-  ]
-  if trainer.tensorboard:
-    outputs.append(writers.TensorBoard(workdir, first))
-  if trainer.wandb:
-    outputs.append(writers.WandB(workdir, first, trainer.wandb))
-  return tuple(outputs)
 
 
 def _write_card(data: pipelines.Pipeline, workdir: pathlib.Path) -> None:

@@ -135,22 +135,6 @@ def shardings(
   return chosen
 
 
-def summary(tree: PyTree, mesh: jax.sharding.Mesh) -> str:
-  """Returns a line on the bytes of a placed tree that every device holds.
-
-  Args:
-    tree: arrays or structs with shardings.
-    mesh: the devices.
-  """
-  held, copied = resident(tree)
-  axes = ', '.join(f'{name} {size}' for name, size in mesh.shape.items())
-  mega = lambda size: f'{size / 1e6:,.1f} MB'
-  return (
-    f'mesh: {axes}; state: {mega(held)} a device, of which {mega(copied)} are '
-    'on every device alike'
-  )
-
-
 def resident(tree: PyTree) -> tuple[int, int]:
   """Returns the bytes that each device holds, and those that all hold alike.
 

@@ -105,7 +105,9 @@ def make_step(
       streak=jnp.where(finite, 0, state.streak + 1),
     )
     return next_state, {
-      'loss': loss, 'grad_norm': norm, **metrics,
+      'loss': loss, 'grad_norm': norm,
+      'param_norm': optax.tree.norm(params),
+      'update_norm': optax.tree.norm(updates), **metrics,
       'skipped': next_state.skipped, 'streak': next_state.streak,
     }  # fmt: skip
 

@@ -22,9 +22,11 @@ from difjax.training import (
   sharding,
   state,
   step,
+  tracing,
 )
 from difjax.training import ema as emas
 from difjax.training import mesh as meshes
+from difjax.typing import Batch, Metrics
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -49,6 +51,7 @@ class Trainer:
     max_streak: so many non-finite steps in a row end the run.
     tensorboard: whether event files are written beside `metrics.jsonl`.
     wandb: a project of Weights & Biases to log to; None: none.
+    profile: which steps the profiler traces.
   """
 
   objective: base.Objective
@@ -69,6 +72,7 @@ class Trainer:
   max_streak: int = 10
   tensorboard: bool = True
   wandb: str | None = None
+  profile: tracing.Profile = tracing.Profile()
 
 
 def compiled(
@@ -103,12 +107,33 @@ def compiled(
   )  # fmt: skip
   batches = meshes.batch_sharding(mesh)
   jitted = jax.jit(
-    function,
+    _telling(trainer, function),
     donate_argnums=0,
     in_shardings=(placed, batches),
     out_shardings=(placed, whole),
   )
   return jitted, abstract
+
+
+def _telling(trainer: Trainer, function: step.Step) -> step.Step:
+  """Adds to a step's metrics the rates that it was made with.
+
+  They are made in the step: a schedule that the host evaluates on a device
+  waits for all steps that are queued there.
+  """
+
+  def told(
+    now: state.TrainState, batch: Batch
+  ) -> tuple[state.TrainState, Metrics]:
+    following, metrics = function(now, batch)
+    rates = {
+      f'ema/decay_{name}': rule.decay(now.step)
+      for name, rule in trainer.ema.items()
+    }
+    rate = trainer.optimiser.schedule(now.step)
+    return following, {**metrics, 'learning_rate': rate, **rates}
+
+  return told
 
 
 def initial(trainer: Trainer, batch: Mapping[str, Any]) -> state.TrainState:

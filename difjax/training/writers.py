@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import pathlib
 import sys
 import time
@@ -133,20 +134,26 @@ class WandB:
 class Console:
   """A progress bar on a terminal, a line now and then elsewhere.
 
+  The first row is a line at once, so that somebody who started a run sees that
+  it goes; in the first minute lines are as dense as that is of interest.
+
   Attributes:
     total: steps in all.
     step: steps done at the start.
     seconds: least time between two plain lines.
+    early: likewise, in the first `seconds`.
     stream: where to.
   """
 
   total: int
   step: int = 0
-  seconds: float = 10.0
+  seconds: float = 60.0
+  early: float = 10.0
   stream: IO[str] = dataclasses.field(default_factory=lambda: sys.stderr)
 
   def __post_init__(self) -> None:
-    self._last = time.monotonic()
+    self._began: float | None = None  # when the first row came
+    self._last = -math.inf
     self._bar = (
       tqdm.tqdm(
         total=self.total, initial=self.step, file=self.stream,
@@ -158,14 +165,15 @@ class Console:
 
   def scalars(self, step: int, values: Scalars) -> None:
     """Shows loss, speed and the time that is left."""
-    shown = f'loss {values["train/loss"]:.4g}'
-    shown += f'  {values["perf/images_per_s"]:,.0f} images/s'
+    shown = _shown(values)
     if self._bar is not None:
       self._bar.set_postfix_str(shown, refresh=False)
       self._bar.update(step - self._bar.n)
       return
     now = time.monotonic()
-    if now - self._last >= self.seconds or step >= self.total:
+    self._began = now if self._began is None else self._began
+    pause = self.early if now - self._began < self.seconds else self.seconds
+    if now - self._last >= pause or step >= self.total:
       left = (self.total - step) / values['perf/steps_per_s']
       eta = tqdm.tqdm.format_interval(left)
       print(
@@ -182,3 +190,14 @@ class Console:
     """Ends the bar."""
     if self._bar is not None:
       self._bar.close()
+
+
+def _shown(values: Scalars) -> str:
+  """Spells what people look for in a row."""
+  shown = f'loss {values["train/loss"]:.4g}'
+  shown += f'  {values["perf/images_per_s"]:,.0f} images/s'
+  if 'perf/mfu' in values:
+    shown += f'  MFU {values["perf/mfu"]:.1%}'
+  if values.get('train/skipped'):
+    shown += f'  {values["train/skipped"]:,.0f} skipped'
+  return shown

@@ -26,7 +26,9 @@ def get_config():
 
 def test_a_run_leaves_its_files(trained):
   names = {path.name for path in trained.iterdir()}
-  assert names == {'config.json', 'data.json', 'metrics.jsonl', 'checkpoints'}
+  assert names == {
+    'config.json', 'data.json', 'metrics.jsonl', 'run.json', 'checkpoints'
+  }  # fmt: skip
   config = json.loads((trained / 'config.json').read_text())
   assert config['steps'] == 4
   assert config['objective']['network']['type'] == 'networks.DiT'

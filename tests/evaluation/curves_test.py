@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from difjax.evaluation import curves
+from difjax.evaluation import curves, plots
 
 
 @pytest.mark.parametrize(
@@ -63,3 +63,25 @@ def test_by_scale():
   assert found.shape == (580, 1440)
   for half in np.split(found, 2, axis=1):
     assert (half < 128).sum() > 500
+
+
+def test_curves_by_step_leave_out_what_is_not_finite(monkeypatch):
+  drawn = []
+  finish = plots.finish
+  monkeypatch.setattr(
+    plots, 'finish', lambda canvas, axes: drawn.append(axes) or finish(
+      canvas, axes)
+  )  # fmt: skip
+  steps = [10, 20, 30]
+  png = curves.by_step(
+    steps, {'a': [4.0, np.nan, 2.0], 'b': [np.nan] * 3, 'c': [1.0, 1.0, 1.0]},
+    y='loss', log_y=True,
+  )  # fmt: skip
+  assert png.startswith(b'\x89PNG')
+  (axes,) = drawn
+  first, second = axes.get_lines()
+  np.testing.assert_array_equal(first.get_xdata(), [10, 30])
+  np.testing.assert_array_equal(first.get_ydata(), [4, 2])
+  np.testing.assert_array_equal(second.get_ydata(), [1, 1, 1])
+  assert [text.get_text() for text in axes.texts] == ['c', 'a']
+  assert axes.get_yscale() == 'log'

@@ -40,8 +40,10 @@ MODEL = trained.Trained(
   class_names=tuple('0123456789'), step=20, config={'data': {'batch_size': 16}},
 )  # fmt: skip
 ROWS = [
-  {'step': 10, 'train/loss': 0.9, 'perf/images_per_s': 80.0},
-  {'step': 20, 'train/loss': 0.5, 'perf/images_per_s': 160.0},
+  {'step': 10, 'train/loss': 0.9, 'perf/images_per_s': 80.0,
+   'train/loss_t0': 1.2, 'train/loss_t1': float('nan')},
+  {'step': 20, 'train/loss': 0.5, 'perf/images_per_s': 160.0,
+   'train/loss_t0': 0.7, 'train/loss_t1': 0.3},
 ]
 
 
@@ -59,7 +61,7 @@ def test_the_page_stands_alone(written):
   workdir, path = written
   assert path == str(workdir / 'report.html')
   page = (workdir / 'report.html').read_text()
-  assert page.count('data:image/png;base64,') == 6
+  assert page.count('data:image/png;base64,') == 8
   assert 'src="http' not in page
   assert 'A study' in page
   assert 'Words of its own' in page
@@ -74,7 +76,7 @@ def test_the_pictures_are_files_too(written):
   names = {path.stem for path in (workdir / 'report').iterdir()}
   assert names == {
     'samples', 'denoising', 'neighbours', 'evaluations', 'loss',
-    'loss_by_level',
+    'loss_by_level', 'loss_by_time', 'throughput',
   }  # fmt: skip
   for path in (workdir / 'report').iterdir():
     with Image.open(path) as picture:

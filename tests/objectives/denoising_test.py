@@ -98,6 +98,29 @@ def test_noise_on_vp():
   agree(losses(objective(data, vp, denoising.Noise()), data), exact)
 
 
+def test_the_loss_by_quarters_of_the_times():
+  """As above, over [0, 1/4], [1/4, 1/2], ... each by itself."""
+  data, vp = analytic.Gaussian(), processes.VP()
+  task = objective(data, vp, denoising.Noise())
+  x0 = data.mean + data.std * jax.random.normal(
+    jax.random.key(1), (40_000, *SHAPE))
+  loss, (metrics, _) = task.loss(
+    {}, (), (), {'image': x0}, jax.random.key(2), step=0, ema={})
+  sums, counts = np.asarray(metrics['loss_t'])
+  assert counts.sum() == 40_000
+  np.testing.assert_allclose(sums.sum() / 40_000, loss, rtol=1e-9)
+  assert np.abs(counts - 10_000).max() < 5 * (40_000 * 3 / 16) ** 0.5
+
+  def variance(t):
+    alpha2 = np.exp(-0.1 * t - 9.95 * t**2)
+    return alpha2 / 4 / (alpha2 / 4 + 1 - alpha2)
+
+  for i, mean in enumerate(sums / counts):
+    exact = 4 * scipy.integrate.quad(variance, i / 4, (i + 1) / 4)[0]
+    # A mean of four squares has a relative spread of 0.71 at the least.
+    assert abs(mean / exact - 1) < 5 * 1.5 / 10_000**0.5, i
+
+
 def test_reductions_by_hand():
   square = jnp.asarray([[[1.0, 2.0], [3.0, 4.0]], [[0.0, 0.0], [0.0, 2.0]]])
   np.testing.assert_array_equal(objectives.mean(square), [2.5, 0.5])

@@ -149,3 +149,20 @@ def test_importance_of_another_process_is_its_own():
   got = times.importance(EDM, times.quantile(EDM, u))
   exact = base.importance(processes.VP(), base.quantile(processes.VP(), u))
   np.testing.assert_allclose(got, exact, rtol=1e-8)
+
+
+@pytest.mark.parametrize('name', EVERY)
+@pytest.mark.parametrize('parts', [2, 4])
+def test_parts_are_those_of_the_quantiles(name, parts):
+  kind, process = EVERY[name]
+  u = (jnp.arange(8 * parts) + 0.5) / (8 * parts)
+  found = kind().part(process, kind().quantile(process, u), parts)
+  np.testing.assert_array_equal(found, np.repeat(np.arange(parts), 8))
+
+
+def test_the_level_at_an_end_belongs_to_what_follows():
+  """Four levels, four parts: each is one of them."""
+  process = processes.LinearBetas(levels=4)
+  t = process.time(jnp.arange(4.0))
+  found = objectives.LevelTimes().part(process, t, 4)
+  assert found.tolist() == [0, 1, 2, 3]

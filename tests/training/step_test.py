@@ -108,10 +108,23 @@ def test_metrics_are_loss_norm_and_the_objectives_own():
   images = np.asarray(batch['image'], np.float64) / 127.5 - 1
   gradient = -2 * images.mean(axis=0) / 64
   _, metrics = jitted(state, batch)
-  assert set(metrics) == {'loss', 'grad_norm', 'at', 'skipped', 'streak'}
+  assert set(metrics) == {
+    'loss', 'grad_norm', 'param_norm', 'update_norm', 'at', 'skipped',
+    'streak', 'learning_rate', 'ema/decay_main',
+  }  # fmt: skip
   np.testing.assert_allclose(metrics['loss'], (images**2).mean(), rtol=1e-6)
   norm = np.linalg.norm(gradient)
   np.testing.assert_allclose(metrics['grad_norm'], norm, rtol=1e-5)
+
+
+def test_norms_of_parameters_and_update():
+  """Adam moves each number by the rate when gradients stay: 1/8 of 1e-2."""
+  jitted, state, batch = prepared(tiny.mean_trainer())
+  state, _ = jitted(state, batch)  # at the rate 0: nothing moves
+  _, metrics = jitted(state, batch)
+  for name in ('param_norm', 'update_norm'):  # of 64 numbers
+    np.testing.assert_allclose(metrics[name], 8 * 1e-2 / 8, rtol=1e-2)
+  np.testing.assert_allclose(metrics['learning_rate'], 1e-2 / 8, rtol=1e-6)
 
 
 def test_dequantised_batches_are_new_at_every_step():

@@ -77,21 +77,43 @@ def shown(console, steps):
   return console.stream.getvalue()
 
 
-def test_plain_lines_now_and_then(monkeypatch):
-  clock = iter(range(0, 1000, 4))
+def test_plain_lines_at_once_then_soon_then_one_a_minute(monkeypatch):
+  clock = iter(range(0, 10_000, 4))  # a row every four seconds
   monkeypatch.setattr(writers.time, 'monotonic', lambda: float(next(clock)))
-  console = writers.Console(total=2000, seconds=10.0, stream=io.StringIO())
-  text = shown(console, range(100, 800, 100))
-  # Every third call is 12 s after the last line.
-  assert [int(n) for n in re.findall(r'step (\d+)/', text)] == [300, 600]
-  first = text.splitlines()[0]
-  assert first == 'step 300/2,000  loss 0.1235  1,234 images/s  ETA 07:05'
+  console = writers.Console(total=2000, stream=io.StringIO())
+  text = shown(console, range(1, 60))
+  seconds = [4 * int(n) - 4 for n in re.findall(r'step (\d+)/', text)]
+  # Every third row is 12 s after the last line; from 60 s on every fifteenth.
+  assert seconds == [0, 12, 24, 36, 48, 108, 168, 228]
+
+
+def test_what_a_line_says():
+  console = writers.Console(total=2000, stream=io.StringIO())
+  assert shown(console, [300]).splitlines() == [
+    'step 300/2,000  loss 0.1235  1,234 images/s  ETA 07:05'
+  ]
+
+
+def test_mfu_and_skipped_steps_where_there_are_some():
+  for terminal in (False, True):
+    stream = Terminal() if terminal else io.StringIO()
+    console = writers.Console(total=2000, stream=stream)
+    console.scalars(
+      300, {**VALUES, 'perf/mfu': 0.4123, 'train/skipped': 3.0}
+    )
+    console.close()
+    text = stream.getvalue()
+    assert 'loss 0.1235  1,234 images/s  MFU 41.2%  3 skipped' in text
+  console = writers.Console(total=2000, stream=io.StringIO())
+  console.scalars(300, {**VALUES, 'train/skipped': 0.0})
+  assert 'skipped' not in console.stream.getvalue()
 
 
 def test_the_last_line_is_always_shown():
-  console = writers.Console(total=70, seconds=1e9, stream=io.StringIO())
-  assert shown(console, [60, 70]).splitlines() == [
-    'step 70/70  loss 0.1235  1,234 images/s  ETA 00:00'
+  console = writers.Console(total=70, early=1e9, stream=io.StringIO())
+  assert shown(console, [50, 60, 70]).splitlines() == [
+    'step 50/70  loss 0.1235  1,234 images/s  ETA 00:05',
+    'step 70/70  loss 0.1235  1,234 images/s  ETA 00:00',
   ]
 
 
