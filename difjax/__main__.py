@@ -18,6 +18,8 @@ from difjax import errors
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _VERBS = types.MappingProxyType({
   'train': 'train a model from a config',
+  'supervise': 'run a command again until it is done',
+  'goodput': 'say where the time of a run went',
   'sample': 'write images of a trained model as PNG files and .npz',
   'evaluate': 'measure a trained model, such as its bits per dimension',
   'report': 'judge a trained model and write report.html',

@@ -7,6 +7,7 @@ import os
 import pathlib
 import platform
 import subprocess
+import time
 
 PACKAGES = (
   'difjax', 'jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'diffrax',
@@ -33,6 +34,18 @@ def machine() -> str:
     f'Python {platform.python_version()} on {platform.system()} '
     f'{platform.machine()}, {cores} cores'
   )
+
+
+def began() -> float:
+  """Returns when this process was started, by `time.time`; now if unknown."""
+  try:
+    stat = pathlib.Path('/proc/self/stat').read_text()  # Linux alone has it
+    ticks = int(stat.rpartition(')')[2].split()[19])
+    booted = time.clock_gettime(time.CLOCK_BOOTTIME)
+    age = booted - ticks / os.sysconf('SC_CLK_TCK')
+  except (OSError, AttributeError, ValueError, IndexError):
+    age = 0.0
+  return time.time() - max(age, 0.0)
 
 
 def devices() -> str:

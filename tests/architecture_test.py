@@ -14,7 +14,9 @@ EVERYTHING = sorted(
 )
 
 # Who may import whom: a package may import those that stand before it.
-COMMON = ('config', 'environment', 'errors', 'pytree', 'typing')
+COMMON = (
+  'config', 'environment', 'errors', 'pytree', 'supervisor', 'typing'
+)  # fmt: skip
 LEAVES = ('data', 'metrics', 'networks')
 CHAIN = (
   'processes', 'denoising', 'sampling', 'objectives', 'training', 'evaluation',
@@ -50,7 +52,8 @@ ORDER = {
   'training': (
     'distributed state ema optimisers mesh sharding manifest schema '
     'checkpoint cadence lock writers augmentation accumulation step hooks '
-    'posthoc peaks tracing trainer facts log resume loop'
+    'posthoc events goodput watchdog preemption stragglers supervision peaks '
+    'tracing trainer facts log resume loop'
   ),
   'evaluation': (
     'baselines distribution plots curves report trained samples parts quality '
@@ -66,7 +69,7 @@ ORDER = {
     'dit_layout dit sit imported workdir'
   ),
   'cli': 'arguments train sample evaluate report convert ema data bench '
-    'doctor',
+    'doctor supervise goodput',
 }
 
 # Comparisons with a string literal outside config, cli and file formats, with

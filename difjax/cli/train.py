@@ -33,14 +33,14 @@ from absl import flags
 from ml_collections import config_dict
 
 from difjax import config as configs
-from difjax import errors
+from difjax import environment, errors
 from difjax.cli import arguments
 
 _APART = ('evaluation', 'report', 'sampler')  # what other verbs read
 # What may change between two starts without making it another run.
 _FREE = (
-  'checkpoints', 'hooks', 'log_every', 'mesh', 'profile', 'rules', 'steps',
-  *_APART,
+  'checkpoints', 'hooks', 'log_every', 'mesh', 'patience', 'profile', 'rules',
+  'steps', *_APART,
 )  # fmt: skip
 
 
@@ -75,7 +75,9 @@ def main(argv: list[str]) -> int:
   if distributed.is_first():
     workdir.mkdir(parents=True, exist_ok=True)
     configs.save(spec, workdir / 'config.json')
-  training.train(trainer, workdir, values.resume_step)
+  training.train(
+    trainer, workdir, values.resume_step, began=environment.began()
+  )
   return 0
 
 

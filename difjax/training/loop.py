@@ -23,18 +23,24 @@ from difjax.training import (
   distributed,
   hooks,
   lock,
+  preemption,
   resume,
   state,
+  supervision,
 )
 from difjax.training import log as logs
 from difjax.training import mesh as meshes
 from difjax.training import trainer as trainers
+
+Phase = supervision.Phase
+_COMPARED = 10  # rows of metrics between two comparisons of the hosts
 
 
 def train(
   trainer: trainers.Trainer,
   workdir: pathlib.Path,
   resume_step: int | None = None,
+  began: float | None = None,
 ) -> state.TrainState:
   """Trains until `trainer.steps`, from the newest checkpoint if there is one.
 
@@ -43,6 +49,7 @@ def train(
     workdir: where checkpoints, metrics and pictures go.
     resume_step: go on from this step, later ones are moved aside; None: from
       the newest.
+    began: when the process did, by `time.time`; None: now.
 
   Returns:
     The last state.
@@ -53,11 +60,16 @@ def train(
     DataError: data are malformed or are not those of the checkpoint.
     CheckpointError: a checkpoint cannot be written or read.
     NonFiniteError: `max_streak` steps in a row were not finite.
+    RetryError: the machine is wanted back; the last step is saved.
   """
   mesh = trainers.build_mesh(trainer)
   workdir.mkdir(parents=True, exist_ok=True)
   with contextlib.ExitStack() as stack:
     stack.enter_context(lock.held(workdir))
+    watch = stack.enter_context(supervision.Supervision(
+      workdir, patience=trainer.patience,
+      compare_every=_COMPARED * trainer.log_every, began=began,
+    ))  # fmt: skip
     _write_card(trainer.data, workdir)
     stack.enter_context(jax.set_mesh(mesh))
     saver = checkpoint.Checkpointer(workdir, trainer.checkpoints)
@@ -65,7 +77,8 @@ def train(
     if resume_step is not None:
       saver.roll_back(resume_step)
     jitted, abstract = trainers.compiled(trainer, mesh)
-    now = resume.start(trainer, saver, abstract)
+    with watch.during(Phase.RESTORE):
+      now = resume.start(trainer, saver, abstract)
     first = int(now.step)
     log = stack.enter_context(
       logs.opened(trainer, workdir, mesh, abstract, first)
@@ -82,18 +95,25 @@ def train(
     # Steps that are queued on several virtual CPU devices starve each other's
     # collectives; elsewhere one in the queue keeps the device busy.
     wait = mesh.size > 1 and jax.default_backend() == 'cpu'
-    for i, batch in logs.timed(batches, log):
+    stack.enter_context(watch.running())
+    for i, batch in watch.steps(logs.timed(batches, log)):
       done = i + 1
       with jax.transfer_guard('disallow'), log.named(done):
         now, metrics = jitted(now, batch)
       log.push(done, metrics)
-      if wait or due(done):
+      if wait:
         log.flush()
-      if due(done):
-        log.blocked += saver.save(now, resume.meta_of(trainer, done))
+      leave = watch.beat(done) and done < trainer.steps
+      if leave or due(done):
+        log.flush()  # or the step's time would be the save's
+        with watch.during(Phase.SAVE):
+          log.blocked += saver.save(now, resume.meta_of(trainer, done))
       for hook in trainer.hooks:
         if done % hook.every == 0:
-          hook(run, done, now)
+          with watch.during(Phase.HOOKS):
+            hook(run, done, now)
+      if leave:
+        raise preemption.stopped(done)
     log.flush()
     return now
 

@@ -49,6 +49,8 @@ class Trainer:
     augment: random changes to the images that the network is told of.
     log_every: steps between two rows of metrics, which are means over them.
     max_streak: so many non-finite steps in a row end the run.
+    patience: so many seconds without a step, or the time of 20 steps if that is
+      longer, end the process with code 42; None: it may hang.
     tensorboard: whether event files are written beside `metrics.jsonl`.
     wandb: a project of Weights & Biases to log to; None: none.
     profile: which steps the profiler traces.
@@ -70,6 +72,7 @@ class Trainer:
   augment: augmentation.Augmentation | None = None
   log_every: int = 50
   max_streak: int = 10
+  patience: float | None = 300.0
   tensorboard: bool = True
   wandb: str | None = None
   profile: tracing.Profile = tracing.Profile()
