@@ -1,9 +1,25 @@
+# shellcheck shell=bash
 # Sourced by the other launchers: makes .venv in the repository and installs
-# difjax into it, once for each state of setup.cfg.
+# difjax into it, once for each state of setup.cfg; and what they agree on.
 #
-#   DIFJAX_PYTHON   the Python to use (otherwise the first one >= 3.11)
-#   DIFJAX_EXTRAS   extras to install beside those that a launcher asks for,
-#                   such as cuda or tpu
+#   DIFJAX_PYTHON    the Python to use (otherwise the first one >= 3.11)
+#   DIFJAX_EXTRAS    extras to install beside those that a launcher asks for,
+#                    such as cuda or tpu
+#   DIFJAX_WORKDIR   where the run is kept, the examples' --workdir; for several
+#                    machines a place that all of them see: gs://BUCKET/RUN
+#   DIFJAX_SECRETS   a file of KEY=VALUE lines, such as WANDB_API_KEY, that is
+#                    copied to the machines; its lines are never printed
+#
+# Every process runs the same command, difjax train --config=... --workdir=...
+# Cloud TPU, GKE's TPUs and Slurm tell a process its place; elsewhere these do:
+#
+#   DIFJAX_COORDINATOR=HOST:PORT   the machine of process 0, a free port on it
+#   DIFJAX_NUM_PROCESSES=N         how many there are
+#   DIFJAX_PROCESS_ID=I            which one this is, from 0
+#
+# A process leaves with 0 when done and with 42 when starting it again continues
+# the run; 1 to 5 are faults that would come back (difjax/errors.py), 128 and
+# above mean that it was killed. Launchers restart after 42 and 128 and above.
 
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 # Compiled programs are kept, so that a second run starts at once.
@@ -29,6 +45,7 @@ _make_venv() {  # a Python without ensurepip lends its own pip
     return
   fi
   rm -rf "$root/.venv"
+  # shellcheck disable=SC2015  # either of the two may fail
   "$python" -m venv --without-pip "$root/.venv" &&
     "$python" -m pip --python "$root/.venv/bin/python" install --quiet pip ||
     {
@@ -39,8 +56,10 @@ _make_venv() {  # a Python without ensurepip lends its own pip
 }
 
 # ensure_env EXTRA...: difjax with these extras, in .venv.
+# shellcheck disable=SC2120  # none is fine too
 ensure_env() {
   local python extras stamp wanted
+  # shellcheck disable=SC2046  # a word for each extra
   extras="$(printf '%s\n' "$@" $(tr , ' ' <<<"${DIFJAX_EXTRAS:-}") | sed '/^$/d' | sort -u |
     paste -sd, -)"
   stamp="$root/.venv/difjax-${extras:-base}.stamp"
@@ -57,4 +76,50 @@ ensure_env() {
   "$root/.venv/bin/python" -m pip install -qq \
     --disable-pip-version-check --editable "$root${extras:+[$extras]}" || return
   printf '%s\n' "$wanted" >"$stamp"
+}
+
+# quoted WORD...: the words as one line that a shell reads back.
+quoted() {
+  local word line=''
+  for word in "$@"; do
+    case "$word" in
+      '' | *[!A-Za-z0-9_./:=,@%+-]*)
+        word="'$(printf '%s' "$word" | sed "s/'/'\\\\''/g")'"
+        ;;
+    esac
+    line="$line${line:+ }$word"
+  done
+  printf '%s\n' "$line"
+}
+
+# step COMMAND...: runs it; where $dry_run is set, prints it and does nothing.
+step() {
+  if [ -n "${dry_run:-}" ]; then
+    quoted "$@"
+  else
+    "$@"
+  fi
+}
+
+# What machines get of the repository, and the file that it travels in.
+shipped=(difjax configs launch setup.cfg pyproject.toml README.md LICENSE)
+bundle="$root/.cache/difjax.tar.gz"
+
+pack() {
+  step mkdir -p "$root/.cache" &&
+    step tar -czf "$bundle" --exclude=__pycache__ -C "$root" "${shipped[@]}"
+}
+
+# need NAME WHAT: stops with one line unless the variable NAME is set.
+need() {
+  if [ -z "${!1:-}" ]; then
+    echo "set $1: $2" >&2
+    exit 2
+  fi
+}
+
+# usage: prints the launcher's own header, which explains it.
+usage() {
+  sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0" >&2
+  exit 2
 }
