@@ -44,7 +44,8 @@ ORDER = {
   ),
   'data': (
     'source order images transforms mapped pipeline device digits idx cifar '
-    'npz folder synthetic example tfrecord tfds lmdb stylegan prepare'
+    'npz folder synthetic example tfrecord tfds lmdb stylegan prepare tar '
+    'tar_index shards'
   ),
   'metrics': (
     'statistics classifier frechet nearest precision_recall two_sample'
@@ -58,7 +59,7 @@ ORDER = {
   'evaluation': (
     'baselines distribution plots curves report trained samples parts quality '
     'loss likelihood guided controlled job sections sweep mixture solver_study '
-    'gallery study bench checkpoint_bench ode_bench profile peers'
+    'gallery study bench checkpoint_bench ode_bench input_bench profile peers'
   ),
   'interop': (
     'records unpickle persistent torch_file msgpack_file safetensors_file '

@@ -23,6 +23,7 @@ SHAPES = {  # of an image, and classes: the data themselves are not at hand
   'quickstart': ((8, 8, 1), 10),
   'solver_study': ((8, 8, 1), 10),
   'folder': ((32, 32, 3), 0),
+  'shards': ((32, 32, 3), 0),
   'cifar10': ((32, 32, 3), 0),
   'cifar10/classifier_ve': ((32, 32, 3), 10),
   'cifar10/edm_ve_cond': ((32, 32, 3), 10),

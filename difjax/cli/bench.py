@@ -2,11 +2,14 @@
 
   difjax bench --config=configs/quickstart.py
   difjax bench --workdir=runs/digits
+  difjax bench --shards=data/mine
 
 flags:
   --config=FILE         the experiment: loop and sampling are measured, or the
                         network beside the peer that the config names
   --workdir=DIR         of a run: its adaptive ODE is measured
+  --shards=DIR          indexed tars: reading them is measured
+  --size=N              of tars: side of the centre crop (none)
   --config.KEY=VALUE    overrides any argument of any part
   --steps=N             steps in a round (200)
   --rounds=N            rounds, one of each kind in turn; medians count (5)
@@ -29,6 +32,9 @@ or, of a run,
   ode       the adaptive ODE on device over its evaluations x one network call
   work      its evaluations over those of SciPy's RK45 on the same network, at
             equal error: the mean over errors, in float64
+or, of tars (pip install webdataset),
+  input     images a second as batches, over webdataset's on the same files;
+            a round is --steps batches of 64
 or, beside a peer in eager PyTorch (pip install torch diffusers), theirs over
 ours, the median of the rounds; its range is among the figures:
   forward   a call of the network
@@ -59,20 +65,29 @@ def main(argv: list[str]) -> int:
     flags.DEFINE_integer('saves', 0, '', 0, flag_values=values)
     flags.DEFINE_float('step_ms', None, '', 0, flag_values=values)
     flags.DEFINE_string('out', None, '', flag_values=values)
+    flags.DEFINE_integer('size', None, '', 1, flag_values=values)
 
   path, argv = arguments.take(argv, 'config')
   workdir, argv = arguments.take(argv, 'workdir')
+  tars, argv = arguments.take(argv, 'shards')
   spec = {'config': arguments.config_file(path)} if path else None
   values = arguments.parse(argv, define, __doc__, spec)
-  if (path is None) == (workdir is None):
-    raise errors.ConfigError('bench needs --config=FILE or --workdir=DIR')
+  if [path, workdir, tars].count(None) != 2:
+    raise errors.ConfigError(
+      'bench needs --config=FILE, --workdir=DIR or --shards=DIR'
+    )
   out = None if values.out is None else pathlib.Path(values.out)
   if out is not None:
     out.mkdir(parents=True, exist_ok=True)
-  found = _of_run(workdir, values, out) if workdir else _of_config(values)
+  if tars is not None:
+    found = _of_shards(tars, values)
+  else:
+    found = _of_run(workdir, values, out) if workdir else _of_config(values)
   for name, figures in found.items():
     if 'ratio' in figures:
       print(f'{name}: {figures["ratio"]:.3f}')
+    elif 'missing' in figures:
+      print(f'{name}: {figures["missing"]}')
   text = json.dumps(found)
   print(text)
   if out is not None:
@@ -91,6 +106,14 @@ def _of_run(
   if out is not None:
     plots.write(out / 'work_precision.png', work.picture())
   return {'ode': time, 'work': work.figures()}
+
+
+def _of_shards(path: str, values: flags.FlagValues) -> dict[str, Any]:
+  from difjax.evaluation import input_bench
+
+  return {
+    'input': input_bench.compare(path, values.size, values.steps, values.rounds)
+  }
 
 
 def _of_config(values: flags.FlagValues) -> dict[str, Any]:

@@ -6,6 +6,8 @@ import argparse
 import pathlib
 import re
 
+SHOWN = 20  # damages that are printed
+
 
 def main(argv: list[str]) -> int:
   """Runs the verb.
@@ -39,10 +41,18 @@ def _parser() -> argparse.ArgumentParser:
     '--no-labels', action='store_true', help='sub-folders are not classes'
   )
   index = verbs.add_parser(
-    'index', help='write the index that makes TFRecord files random access'
+    'index', help='write the index that makes tars or TFRecords random access'
   )
   index.set_defaults(run=_index)
-  index.add_argument('path', help='folder with the *.tfrecord* files')
+  index.add_argument(
+    'path', nargs='+', help='folder with *.tar shards or *.tfrecord* files'
+  )
+  index.add_argument(
+    '--decode', action='store_true', help='decode every image of tars as well'
+  )
+  index.add_argument(
+    '--threads', type=int, default=8, help='shards read at once; default: 8'
+  )
   return parser
 
 
@@ -65,5 +75,30 @@ def _prepare(args: argparse.Namespace) -> int:
 def _index(args: argparse.Namespace) -> int:
   from difjax.data import tfrecord
 
-  print(f'index: {tfrecord.write_index(args.path)}')
+  for path in map(pathlib.Path, args.path):
+    folder = path.parent if path.suffix == '.tar' else path
+    if any(folder.glob('*.tar')) or not any(folder.glob('*tfrecord*')):
+      _index_tars(str(folder), max(1, args.threads), args.decode)
+    else:
+      print(f'index: {tfrecord.write_index(str(folder))}')
   return 0
+
+
+def _index_tars(path: str, threads: int, decode: bool) -> None:
+  """Indexes a folder of tars and says what is in it and what is wrong."""
+  from difjax.data import shards, tar_index
+
+  place, index = tar_index.write(path, threads)
+  known = index.arrays
+  print(
+    f'index: {place}: {len(index):,} samples in {len(known["name"]):,} shards, '
+    f'{known["size"].sum() / 1e6:,.1f} MB, an image '
+    f'{known["image_size"].mean() / 1e3:,.1f} kB'
+  )
+  lines, count = known['damages'].tolist(), int(known['num_damages'])
+  if decode:
+    found = list(shards.undecodable(path, threads))
+    lines, count = lines + found, count + len(found)
+  for line in lines[:SHOWN]:
+    print(f'damaged: {line}')
+  print(f'{count:,} damaged' + (f', {SHOWN} shown' if count > SHOWN else ''))

@@ -13,8 +13,9 @@ from difjax.data.idx import Idx
 from difjax.data.lmdb import Lmdb
 from difjax.data.mapped import Mapped
 from difjax.data.npz import Npz
-from difjax.data.order import Order
+from difjax.data.order import Order, Windowed
 from difjax.data.pipeline import Pipeline, sweep
+from difjax.data.shards import Shards
 from difjax.data.source import InMemory, Source, Subset
 from difjax.data.stylegan import StyleGAN
 from difjax.data.synthetic import Synthetic
@@ -46,12 +47,14 @@ __all__ = [
   'RandomCrop',
   'Resize',
   'ScaledCrop',
+  'Shards',
   'Source',
   'StyleGAN',
   'Subset',
   'Synthetic',
   'Tfds',
   'Transform',
+  'Windowed',
   'device_batches',
   'place',
   'sweep',

@@ -52,5 +52,20 @@ class Mapped(sources.Source):
     """Class names of the source."""
     return self.source.class_names
 
+  @property
+  def chunks(self) -> tuple[int, ...]:
+    """Those of the source."""
+    return self.source.chunks
+
+  @property
+  def stored_bytes(self) -> float:
+    """That of the source."""
+    return self.source.stored_bytes
+
+  @property
+  def replaced(self) -> int:
+    """That of the source."""
+    return self.source.replaced
+
   def _changes(self) -> list[Any]:
     return [repr(transform) for transform in self.transforms]

@@ -41,6 +41,8 @@ class Pipeline:
     transforms: applied to each example, in this order.
     threads: how many read and decode; more pay off for encoded files only.
     prefetch: how many batches are prepared ahead of the consumer.
+    window: how many shards of the source are shuffled together, so that few
+      are read at a time; None shuffles all examples.
   """
 
   source: sources.Source
@@ -49,6 +51,7 @@ class Pipeline:
   transforms: tuple[transforms.Transform, ...] = ()
   threads: int = 8
   prefetch: int = 2
+  window: int | None = None
 
   def __post_init__(self) -> None:
     if min(self.batch_size, self.threads, self.prefetch) < 1:
@@ -58,14 +61,27 @@ class Pipeline:
       )
 
   @functools.cached_property
-  def order(self) -> order.Order:
+  def order(self) -> order.Permuted:
     """Which example each row holds."""
-    return order.Order(seed=self.seed, n=len(self.source))
+    if self.window is None:
+      return order.Order(seed=self.seed, n=len(self.source))
+    return order.Windowed(
+      seed=self.seed, chunks=self.source.chunks, window=self.window
+    )
 
   @functools.cached_property
   def shape(self) -> Shape:
     """Shape (H, W, C) of an image after the transforms."""
     return self.rows(0, np.arange(1))['image'].shape[1:]
+
+  @property
+  def demand(self) -> str:
+    """What a step reads, in words; times steps a second it is the rate."""
+    each, b = self.source.stored_bytes, self.batch_size
+    return (
+      f'{len(self.source):,} examples; a step reads {b:,} x {each / 1e3:,.1f} '
+      f'kB = {b * each / 1e6:,.2f} MB'
+    )
 
   def indices(self, step: int) -> tuple[Array, Array]:
     """Epochs and examples, int64 [B] each, of a step's global batch."""

@@ -49,6 +49,21 @@ class Source(Protocol):
     """Names of the classes in label order, empty where they are unknown."""
     return ()
 
+  @property
+  def chunks(self) -> tuple[int, ...]:
+    """Sizes of the runs of examples that are stored together, in order."""
+    return (len(self),)
+
+  @property
+  def stored_bytes(self) -> float:
+    """Mean bytes that are read for an example; of its pixels if not known."""
+    return float(np.prod(self.shape))
+
+  @property
+  def replaced(self) -> int:
+    """Damaged examples so far for which another one stands in."""
+    return 0
+
   def take(self, indices: Array) -> dict[str, Array]:
     """Examples at `indices` [B], stacked: image [B, H, W, C], label [B]."""
     return stack([self[int(i)] for i in indices])
@@ -135,6 +150,23 @@ class Subset(Source):
   def class_names(self) -> tuple[str, ...]:
     """Class names of the whole."""
     return self.source.class_names
+
+  @property
+  def chunks(self) -> tuple[int, ...]:
+    """What the cut leaves of the whole's."""
+    ends = np.cumsum([0, *self.source.chunks])
+    cut = np.clip(ends, self._range.start, self._range.stop)
+    return tuple(size for size in np.diff(cut).tolist() if size)
+
+  @property
+  def stored_bytes(self) -> float:
+    """That of the whole."""
+    return self.source.stored_bytes
+
+  @property
+  def replaced(self) -> int:
+    """That of the whole."""
+    return self.source.replaced
 
 
 def stack(examples: list[dict[str, Array]]) -> dict[str, Array]:

@@ -55,6 +55,7 @@ class Facts:
     batch_size: images a step, on all devices.
     batch_bytes: of a batch, as it comes onto the devices.
     flops: of a step (1).
+    demand: what a step reads, in words.
     peak: FLOP/s of all chips, None where that is not known.
   """
 
@@ -68,6 +69,7 @@ class Facts:
   batch_size: int
   batch_bytes: int
   flops: int
+  demand: str
   peak: float | None
 
   def lines(self) -> list[str]:
@@ -82,6 +84,7 @@ class Facts:
       f'{_size(self.device_bytes)} on a device, of which '
       f'{_size(self.copied_bytes)} on all alike',
       f'batch       {self.batch_size:,} images of {_size(each)}',
+      f'data        {self.demand}',
       f'step        {self.flops:.3g} FLOPs, counted',
     ]
 
@@ -118,6 +121,7 @@ def of(
     batch_size=trainer.data.batch_size,
     batch_bytes=_bytes(batch.values()),
     flops=flops(trainer, abstract, batch),
+    demand=trainer.data.demand,
     peak=None if peak is None else count * peak,
   )
 

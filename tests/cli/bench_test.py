@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from difjax.evaluation import bench, checkpoint_bench, ode_bench
+from difjax.evaluation import bench, checkpoint_bench, input_bench, ode_bench
 
 CONFIG = '--config=tests/tiny_config.py'
 
@@ -93,3 +93,18 @@ def test_of_a_run_it_prints_time_and_work_and_writes_both(
   assert written['work']['scipy_evaluations'] == [40, 80]
   picture = tmp_path / 'out' / 'work_precision.png'
   assert picture.read_bytes().startswith(b'\x89PNG')
+
+
+def test_of_tars_it_prints_the_ratio_or_what_is_missing(call, monkeypatch):
+  seen = []
+  figures = iter([{'ratio': 1.5}, {'missing': 'pip install it'}])
+
+  def compare(*args):
+    seen.append(args)
+    return next(figures)
+
+  monkeypatch.setattr(input_bench, 'compare', compare)
+  line = ('bench', '--shards=tars', '--size=8', '--steps=3', '--rounds=2')
+  assert call(*line)[1].splitlines()[0] == 'input: 1.500'
+  assert call(*line)[1].splitlines()[0] == 'input: pip install it'
+  assert seen == [('tars', 8, 3, 2)] * 2

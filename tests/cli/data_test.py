@@ -9,6 +9,7 @@ from PIL import Image
 from difjax import errors
 from difjax.cli import data
 from difjax.data import tfds
+from tests.data import tars
 
 
 def test_prepare_writes_a_data_set(tmp_path, capsys):
@@ -26,6 +27,22 @@ def test_prepare_writes_a_data_set(tmp_path, capsys):
 def test_failures_are_left_to_the_dispatcher(tmp_path):
   with pytest.raises(errors.DataError, match=r'no \*tfrecord\* files'):
     data.main(['index', str(tmp_path)])
+
+
+def test_index_of_tars_says_what_is_wrong(tmp_path, capsys):
+  folder = tmp_path / 'tars'
+  tars.write(folder / '0.tar', tars.samples(3))
+  bad = tars.samples(3, first=3)
+  bad['4.png'] = b'no image'
+  tars.write(folder / '1.tar', {**bad, '9.txt': b'alone'})
+  assert data.main(['index', str(folder)]) == 0
+  out = capsys.readouterr().out
+  assert '6 samples in 2 shards' in out
+  assert out.splitlines()[1:] == ['damaged: 1.tar: 9: no image', '1 damaged']
+  assert data.main(['index', '--decode', str(folder / '1.tar')]) == 0
+  out = capsys.readouterr().out
+  assert f'damaged: {folder}/1.tar/4: not a readable image' in out
+  assert out.endswith('2 damaged\n')
 
 
 def test_help_and_package_import_nothing_heavy():

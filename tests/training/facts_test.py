@@ -101,6 +101,7 @@ def test_lines_for_people(product):
     'parameters  675,129,632',
     'state       10.1 GiB, 1.26 GiB on a device, of which 24 B on all alike',
     'batch       256 images of 16 KiB',
+    f'data        {product.demand}',
     'step        1.82e+14 FLOPs, counted',
   ]
   assert 'at the most' not in product.lines()[0]

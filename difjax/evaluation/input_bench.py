@@ -1,0 +1,111 @@
+"""How fast tar shards become batches, beside webdataset on the same files.
+
+Both sides shuffle, decode every image by the same function and stack batches;
+neither has anything to do with them. Ours reads members of a window of shards
+at random, in threads. Webdataset reads shards from end to end through a shuffle
+buffer, in one process, and where PyTorch is there also in a process for each
+core: the faster of the two counts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib.util
+import itertools
+import os
+import pathlib
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from difjax.data import images, pipeline, shards
+
+BATCH = 64
+WINDOW = 4  # shards that we shuffle together
+BUFFER = 1000  # samples that webdataset shuffles together
+SUFFIXES = ';'.join(sorted(suffix[1:] for suffix in images.SUFFIXES))
+
+_Batches = Iterator[Any]
+
+
+def compare(
+  path: str, size: int | None, batches: int, rounds: int
+) -> dict[str, Any]:
+  """Measures images a second.
+
+  Args:
+    path: a folder of indexed tars.
+    size: side of the centre crop, None for images of one size.
+    batches: of 64 images, in a round.
+    rounds: of each side, in turn.
+
+  Returns:
+    Medians of images a second; `ratio`, ours over webdataset's, or `missing`,
+    a line of what to install.
+
+  Raises:
+    DataError: the folder has no index, or is damaged.
+  """
+  source = shards.Shards(path=path, size=size)
+  ours = pipeline.Pipeline(source=source, batch_size=BATCH, window=WINDOW)
+  sides: dict[str, Callable[[], _Batches]] = {}
+  if importlib.util.find_spec('webdataset') is not None:
+    sides['webdataset'] = lambda: _webdataset(path, size, workers=0)
+    if importlib.util.find_spec('torch') is not None:
+      cores = os.cpu_count() or 1
+      sides['webdataset_workers'] = lambda: _webdataset(path, size, cores)
+  sides['ours'] = lambda: _ours(ours)
+  seen = {name: [] for name in sides}
+  for _ in range(rounds):
+    for name, begin in sides.items():
+      seen[name].append(_rate(begin(), batches))
+  figures: dict[str, Any] = {
+    f'{name}_images_per_s': statistics.median(rates)
+    for name, rates in seen.items()
+  }
+  figures['kilobytes_per_image'] = source.stored_bytes / 1e3
+  mine, *theirs = reversed([statistics.median(r) for r in seen.values()])
+  if theirs:
+    return {**figures, 'ratio': mine / max(theirs)}
+  return {
+    **figures, 'missing': 'pip install webdataset, to be measured beside it'
+  }  # fmt: skip
+
+
+def _ours(ours: pipeline.Pipeline) -> _Batches:
+  rows = np.arange(BATCH)
+  for _, batch in ours.batches(0, None, lambda load, _: load(rows)):
+    yield batch['image']
+
+
+def _webdataset(path: str, size: int | None, workers: int) -> _Batches:
+  import webdataset
+
+  files = [str(file) for file in sorted(pathlib.Path(path).glob('*.tar'))]
+  decode = functools.partial(images.decode, name=path, channels=3, size=size)
+  dataset = (
+    webdataset.WebDataset(files, shardshuffle=len(files), empty_check=False)
+    .repeat().shuffle(BUFFER).to_tuple(SUFFIXES).map_tuple(decode)
+    .batched(BATCH)
+  )  # fmt: skip
+  if workers:
+    # A process that runs jax must not be forked.
+    dataset = webdataset.WebLoader(
+      dataset, batch_size=None, num_workers=workers,
+      multiprocessing_context='spawn',
+    )  # fmt: skip
+  for (batch,) in dataset:
+    yield batch
+
+
+def _rate(batches: _Batches, count: int) -> float:
+  """Images a second of some batches after the first."""
+  with contextlib.closing(batches):
+    next(batches)
+    began = time.perf_counter()
+    read = sum(len(batch) for batch in itertools.islice(batches, count))
+    return read / (time.perf_counter() - began)
