@@ -37,7 +37,10 @@ def written(monkeypatch, ends, metrics, waits=None, about=FACTS, log_every=4):
   )
   rows, tracer = Rows(), types.SimpleNamespace(push=lambda *_: None)
   trainer = types.SimpleNamespace(
-    log_every=log_every, steps=len(ends), max_streak=3
+    log_every=log_every, steps=len(ends), max_streak=3,
+    data=types.SimpleNamespace(
+      source=types.SimpleNamespace(stored_bytes=50_000, replaced=2)
+    ),
   )
   made = log.Log(trainer, about, (rows,), tracer)
   for i, each in enumerate(metrics):
@@ -53,6 +56,8 @@ def test_times_are_between_the_ends_of_steps(monkeypatch):
   first, second = written(monkeypatch, ends, [{}] * 8).values()
   assert first['perf/steps_per_s'] == pytest.approx(3 / 6)
   assert first['perf/images_per_s'] == pytest.approx(8 * 3 / 6)
+  assert first['data/mb_per_s'] == pytest.approx(0.05 * 8 * 3 / 6)
+  assert first['data/replaced'] == 2
   assert first['perf/images_per_s_per_chip'] == pytest.approx(2 * 3 / 6)
   assert first['perf/step_ms_p50'] == pytest.approx(2000)
   assert second['perf/steps_per_s'] == pytest.approx(4 / 12)
@@ -158,6 +163,7 @@ def test_a_run_writes_all_that_it_knows(tmp_path):
     'train/update_norm', 'train/learning_rate', 'train/skipped',
     'train/streak', 'train/examples', 'ema/decay_main',
     *(f'train/loss_t{i}' for i in range(4)),
+    'data/mb_per_s', 'data/replaced',
     'perf/images_per_s', 'perf/images_per_s_per_chip', 'perf/steps_per_s',
     'perf/step_ms_p50', 'perf/step_ms_p99', 'perf/data_wait_ms',
   }  # fmt: skip
