@@ -26,6 +26,7 @@ _VERBS = types.MappingProxyType({
   'convert': 'make a work directory of an official checkpoint',
   'ema': 'make an average of any width after training',
   'data': 'prepare or index a data set',
+  'plan': 'say what a training step needs on devices that are not here',
   'bench': 'measure the loop against the bare compiled step',
   'doctor': 'say what is installed, what runs and what is missing',
 })

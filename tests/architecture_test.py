@@ -59,7 +59,8 @@ ORDER = {
   'evaluation': (
     'baselines distribution plots curves report trained samples parts quality '
     'loss likelihood guided controlled job sections sweep mixture solver_study '
-    'gallery study bench checkpoint_bench ode_bench input_bench profile peers'
+    'gallery study bench checkpoint_bench ode_bench input_bench profile peers '
+    'hlo collectives topology compiler plan plan_page planned'
   ),
   'interop': (
     'records unpickle persistent torch_file msgpack_file safetensors_file '
@@ -70,7 +71,7 @@ ORDER = {
     'dit_layout dit sit imported workdir'
   ),
   'cli': 'arguments train sample evaluate report convert ema data bench '
-    'doctor supervise goodput',
+    'doctor plan supervise goodput',
 }
 
 # Comparisons with a string literal outside config, cli and file formats, with

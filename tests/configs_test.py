@@ -37,6 +37,8 @@ SHAPES = {  # of an image, and classes: the data themselves are not at hand
   'ffhq': ((256, 256, 3), 0),
   'imagenet': ((256, 256, 3), 1_000),
   'imagenet/adm_256_uncond': ((256, 256, 3), 0),
+  'imagenet/dit_xl2': ((32, 32, 4), 1_000),  # latents
+  'imagenet/edm2_xxl': ((64, 64, 4), 1_000),
   'imagenet64': ((64, 64, 3), 1_000),
   'lsun': ((256, 256, 3), 0),
 }

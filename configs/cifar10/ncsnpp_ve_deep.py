@@ -20,4 +20,8 @@ def get_config() -> config_dict.ConfigDict:
   system = sde.ve(
     sde.ncsnpp(encoding=sde.FOURIER, blocks_per_level=8), 50.0, snr=0.16
   )
-  return sde.experiment(system, sde.cifar10(), steps=950_000)
+  config = sde.experiment(system, sde.cifar10(), steps=950_000)
+  config.plan = dict(
+    type='evaluation.Slices', names=('v5e-8',), image=(32, 32, 3)
+  )
+  return config

@@ -17,6 +17,11 @@ from configs import adm_parts as adm
 def get_config() -> config_dict.ConfigDict:
   """Returns the experiment."""
   network = adm.adm(256)
-  return adm.experiment(
+  config = adm.experiment(
     adm.hybrid(network, adm.linear()), adm.imagenet(256), steps=1_980_000
   )
+  config.plan = dict(
+    type='evaluation.Slices', names=('v4-128',), image=(256, 256, 3),
+    classes=1_000,
+  )  # fmt: skip
+  return config

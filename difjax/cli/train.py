@@ -36,7 +36,7 @@ from difjax import config as configs
 from difjax import environment, errors
 from difjax.cli import arguments
 
-_APART = ('evaluation', 'report', 'sampler')  # what other verbs read
+_APART = ('evaluation', 'plan', 'report', 'sampler')  # what other verbs read
 # What may change between two starts without making it another run.
 _FREE = (
   'checkpoints', 'hooks', 'log_every', 'mesh', 'patience', 'profile', 'rules',

@@ -14,6 +14,7 @@ from difjax.evaluation.likelihood import (
 )
 from difjax.evaluation.mixture import Mixture
 from difjax.evaluation.peers import DiffusersPeer
+from difjax.evaluation.planned import Slices
 from difjax.evaluation.quality import Quality
 from difjax.evaluation.samples import SampleGrid, generate
 from difjax.evaluation.sections import GuidanceSection, RestorationSection
@@ -36,6 +37,7 @@ __all__ = [
   'Restoration',
   'RestorationSection',
   'SampleGrid',
+  'Slices',
   'SolverStudy',
   'Study',
   'Threshold',

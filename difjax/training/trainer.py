@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -151,14 +151,16 @@ def initial(trainer: Trainer, batch: Mapping[str, Any]) -> state.TrainState:
   )
 
 
-def build_mesh(trainer: Trainer) -> jax.sharding.Mesh:
-  """Arranges the devices of this job.
+def build_mesh(
+  trainer: Trainer, devices: Sequence[jax.Device] | None = None
+) -> jax.sharding.Mesh:
+  """Arranges devices, those of this job by default.
 
   Raises:
     ConfigError: they do not fit the mesh, or the batch not them.
   """
   try:
-    mesh = trainer.mesh.build()
+    mesh = trainer.mesh.build(devices)
   except ValueError as error:
     raise errors.ConfigError(f'config.mesh: {error}') from error
   shards, parts = meshes.batch_shards(mesh), trainer.optimiser.accumulate

@@ -1,0 +1,153 @@
+"""A plan as text and as bars."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from difjax.evaluation import plan as plans
+from difjax.evaluation import plots
+
+_GIB = 2**30
+_UNITS = ('B', 'KiB', 'MiB', 'GiB', 'TiB')
+_BAR = 0.34  # inches
+
+
+def text(plan: plans.Plan) -> str:
+  """Returns a plan in lines, one a question."""
+  axes = ' x '.join(f'{axis} {size}' for axis, size in plan.mesh.items())
+  each = plan.batch / (plan.mesh['data'] * plan.mesh['fsdp'])
+  lines = [
+    f'devices      {plan.chips}: {plan.slice}; {axes}',
+    f'batch        {plan.batch}, {each:g} a device, {plan.step}',
+    f'parameters   {plan.parameters:,}',
+    f'state        {size(plan.state_bytes)} a device, of which '
+    f'{size(plan.replicated_bytes)} each device holds whole',
+    f'memory       {_memory(plan)}',
+    f'operations   {plan.flops:.4g}, none computed again counted',
+    *_collectives(plan),
+    f'roofline     {_roofline(plan)}',
+    f'compiled in  {plan.compile_seconds:.0f} s; this process held at most '
+    f'{size(plan.host_bytes)}',
+    f'program      {plan.program[:12]}, '
+    + ', '.join(f'{k} {v}' for k, v in plan.versions.items() if v),
+  ]
+  return '\n'.join(lines)
+
+
+def size(count: float) -> str:
+  """Returns a number of bytes in three digits, such as '84.4 MiB'."""
+  power = 0
+  while count >= 1000 and power < len(_UNITS) - 1:
+    count, power = count / 1024, power + 1
+  return f'{count:.3g} {_UNITS[power]}'
+
+
+def _memory(plan: plans.Plan) -> str:
+  parts = ', '.join(f'{name} {size(n)}' for name, n in plan.memory.items())
+  there = 'of an unknown size'
+  if plan.memory_there:
+    share = plan.memory_needed / plan.memory_there
+    there = f'of {size(plan.memory_there)} ({share:.0%})'
+  return f'{size(plan.memory_needed)} {there}: {parts}'
+
+
+def _collectives(plan: plans.Plan) -> list[str]:
+  """What is sent, a line a kind, against the least."""
+  lines = [
+    f'  {total.kind:<19}{total.dtype:<5}{total.count:>6} x, '
+    f'{size(total.bytes)}'
+    f'{", counted twice" if total.cost > total.bytes else ""}'
+    for total in plan.collectives
+  ]
+  sent = f'collectives  {size(plan.sent_bytes)} a device'
+  if not plan.least_bytes:
+    return [sent, *lines]
+  ratio = plan.sent_bytes / plan.least_bytes
+  least = (
+    f'{ratio:.2f} x the least that data parallelism and FSDP need, '
+    f'{size(plan.least_bytes)}'
+  )
+  return [f'{sent}, {least}', *lines]
+
+
+def _roofline(plan: plans.Plan) -> str:
+  if not plan.seconds:
+    return 'not known: the peaks of this device are not in the table'
+  causes = ', '.join(
+    f'{cause} {1e3 * seconds:.3g} ms' for cause, seconds in plan.seconds.items()
+  )
+  return (
+    f'{1e3 * plan.step_seconds:.3g} ms a step at least ({causes}); MFU at '
+    f'most {plan.mfu:.0%}'
+  )
+
+
+def bars(plan: plans.Plan) -> bytes:
+  """Draws memory, collectives and time as bars: a PNG file."""
+  from matplotlib import figure
+
+  panels = [_memory_bars(plan)]
+  if plan.collectives:
+    panels.append(_collective_bars(plan))
+  if plan.seconds:
+    panels.append(_time_bars(plan))
+  heights = [len(bars) for _, bars, _ in panels]
+  canvas = figure.Figure(
+    figsize=(7.2, sum(0.9 + _BAR * high for high in heights)), dpi=200,
+    layout='constrained',
+  )  # fmt: skip
+  rows = canvas.subplots(
+    len(panels), 1, squeeze=False,
+    height_ratios=[0.6 + _BAR * high for high in heights],
+  )[:, 0]  # fmt: skip
+  for axes, (label, values, limit), colour in zip(
+    rows, panels, plots.COLOURS, strict=False
+  ):
+    _draw(axes, label, values, limit, colour)
+  canvas.suptitle(f'{plan.slice}, batch {plan.batch}', fontsize=10)
+  return plots.finish(canvas, rows[0])
+
+
+_Panel = tuple[str, dict[str, float], tuple[str, float] | None]
+
+
+def _memory_bars(plan: plans.Plan) -> _Panel:
+  values = {name: n / _GIB for name, n in plan.memory.items()}
+  limit = None
+  if plan.memory_there:
+    limit = ('there', plan.memory_there / _GIB)
+  whole = {'all': plan.memory_needed / _GIB, **values}
+  return 'memory of a device (GiB)', whole, limit
+
+
+def _collective_bars(plan: plans.Plan) -> _Panel:
+  values: dict[str, float] = {'all': plan.sent_bytes / _GIB}
+  for total in plan.collectives:
+    values[total.kind] = values.get(total.kind, 0) + total.cost / _GIB
+  limit = ('least', plan.least_bytes / _GIB) if plan.least_bytes else None
+  return 'received by a device (GiB)', values, limit
+
+
+def _time_bars(plan: plans.Plan) -> _Panel:
+  values = {cause: 1e3 * spent for cause, spent in plan.seconds.items()}
+  return 'a step at least (ms)', values, None
+
+
+def _draw(
+  axes: Any,
+  label: str,
+  values: dict[str, float],
+  limit: tuple[str, float] | None,
+  colour: str,
+) -> None:
+  """Draws a bar a name, and a dashed line at a limit."""
+  plots.ruled(axes, label, '')
+  bars = axes.barh([*values], [*values.values()], color=colour, height=0.6)
+  axes.bar_label(bars, fmt='%.3g', padding=3, fontsize=8, color=plots.INK)
+  axes.invert_yaxis()
+  if limit:
+    axes.axvline(limit[1], color=plots.INK, ls='--', lw=1, label=limit[0])
+    axes.annotate(
+      limit[0], (limit[1], -0.45), fontsize=8, color=plots.INK, ha='right'
+    )
+  axes.margins(x=0.12)
