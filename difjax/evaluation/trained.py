@@ -17,7 +17,7 @@ from difjax import config as configs
 from difjax import errors
 from difjax.objectives import base
 from difjax.training import checkpoint
-from difjax.typing import Params, Shape
+from difjax.typing import Params, PyTree, Shape
 
 CONFIG = 'config.json'
 
@@ -81,16 +81,7 @@ def load(
   if needs:
     require(objective, needs, str(workdir))
     _check_images(workdir, card, objective)
-  probe = {'image': np.zeros((1, *shape), np.float32)}
-  if card['num_classes']:
-    probe['label'] = np.zeros(1, np.int32)
-  abstract = jax.eval_shape(
-    lambda: objective.init(jax.random.key(0), probe)
-  )
-  here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-  abstract = jax.tree.map(
-    lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), abstract
-  )
+  abstract = _abstract(objective, shape, card['num_classes'])
   place = config.get('checkpoints', {}).get('directory')
   saver = checkpoint.Checkpointer(
     workdir, checkpoint.Checkpoints(directory=place), reading=True
@@ -107,6 +98,20 @@ def load(
     class_names=tuple(card['class_names']),
     step=meta['step'],
     config=config,
+  )
+
+
+def _abstract(
+  objective: base.Objective, shape: Shape, num_classes: int
+) -> PyTree:
+  """The shapes of an objective's parameters, on this process's first device."""
+  probe = {'image': np.zeros((1, *shape), np.float32)}
+  if num_classes:
+    probe['label'] = np.zeros(1, np.int32)
+  here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+  return jax.tree.map(
+    lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here),
+    jax.eval_shape(lambda: objective.init(jax.random.key(0), probe)),
   )
 
 

@@ -26,6 +26,7 @@ from difjax.training import (
   preemption,
   resume,
   state,
+  step,
   supervision,
 )
 from difjax.training import log as logs
@@ -79,23 +80,38 @@ def train(
     jitted, abstract = trainers.compiled(trainer, mesh)
     with watch.during(Phase.RESTORE):
       now = resume.start(trainer, saver, abstract)
-    first = int(now.step)
     log = stack.enter_context(
-      logs.opened(trainer, workdir, mesh, abstract, first)
+      logs.opened(trainer, workdir, mesh, abstract, int(now.step))
     )
     run = hooks.Run(
       objective=trainer.objective, pipeline=trainer.data, workdir=workdir,
       mesh=mesh, writers=log.outputs,
     )  # fmt: skip
-    batches = device.device_batches(
-      trainer.data, first, trainer.steps, meshes.batch_sharding(mesh)
-    )
-    stack.callback(batches.close)
-    due = cadence.Cadence(trainer.checkpoints, trainer.steps)
-    # Steps that are queued on several virtual CPU devices starve each other's
-    # collectives; elsewhere one in the queue keeps the device busy.
-    wait = mesh.size > 1 and jax.default_backend() == 'cpu'
-    stack.enter_context(watch.running())
+    return _steps(trainer, jitted, now, run, saver, log, watch)
+
+
+def _steps(
+  trainer: trainers.Trainer,
+  jitted: step.Step,
+  now: state.TrainState,
+  run: hooks.Run,
+  saver: checkpoint.Checkpointer,
+  log: logs.Log,
+  watch: supervision.Supervision,
+) -> state.TrainState:
+  """Steps from a state to the last one, which is saved.
+
+  Raises:
+    RetryError: as `train`.
+  """
+  batches = device.device_batches(
+    trainer.data, int(now.step), trainer.steps, meshes.batch_sharding(run.mesh)
+  )
+  due = cadence.Cadence(trainer.checkpoints, trainer.steps)
+  # Steps that are queued on several virtual CPU devices starve each other's
+  # collectives; elsewhere one in the queue keeps the device busy.
+  wait = run.mesh.size > 1 and jax.default_backend() == 'cpu'
+  with contextlib.closing(batches), watch.running():
     for i, batch in watch.steps(logs.timed(batches, log)):
       done = i + 1
       with jax.transfer_guard('disallow'), log.named(done):
@@ -115,7 +131,7 @@ def train(
       if leave:
         raise preemption.stopped(done)
     log.flush()
-    return now
+  return now
 
 
 def _write_card(data: pipelines.Pipeline, workdir: pathlib.Path) -> None:

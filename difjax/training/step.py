@@ -89,29 +89,34 @@ def make_step(
       for name, rule in averages.items()
     }
     finite = jnp.isfinite(loss) & jnp.isfinite(norm)
-    old = (state.params, state.opt_state, state.ema, state.aux)
-    params, opt_state, ema, aux = jax.tree.map(
-      lambda new, old: jnp.where(finite, new, old),
-      (params, opt_state, ema, aux),
-      old,
-    )
-    next_state = states.TrainState(
-      step=state.step + 1,
-      params=params,
-      opt_state=opt_state,
-      ema=ema,
-      aux=aux,
-      skipped=state.skipped + ~finite,
-      streak=jnp.where(finite, 0, state.streak + 1),
-    )
-    return next_state, {
+    following = _following(state, finite, (params, opt_state, ema, aux))
+    return following, {
       'loss': loss, 'grad_norm': norm,
-      'param_norm': optax.tree.norm(params),
+      'param_norm': optax.tree.norm(following.params),
       'update_norm': optax.tree.norm(updates), **metrics,
-      'skipped': next_state.skipped, 'streak': next_state.streak,
+      'skipped': following.skipped, 'streak': following.streak,
     }  # fmt: skip
 
   return step
+
+
+def _following(
+  state: states.TrainState, finite: Array, new: tuple[PyTree, ...]
+) -> states.TrainState:
+  """The next state; a step that was not finite changes counters alone."""
+  old = (state.params, state.opt_state, state.ema, state.aux)
+  params, opt_state, ema, aux = jax.tree.map(
+    lambda new, old: jnp.where(finite, new, old), new, old
+  )
+  return states.TrainState(
+    step=state.step + 1,
+    params=params,
+    opt_state=opt_state,
+    ema=ema,
+    aux=aux,
+    skipped=state.skipped + ~finite,
+    streak=jnp.where(finite, 0, state.streak + 1),
+  )
 
 
 def _prepared(

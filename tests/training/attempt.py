@@ -90,7 +90,7 @@ def main():
     hooks=(Pause(seconds=flags.pause),) if flags.pause else (),
     checkpoints=training.Checkpoints(every=flags.save_every),
   )  # fmt: skip
-  state = training.train(trainer, flags.workdir, environment.began())
+  state = training.train(trainer, flags.workdir, began=environment.began())
   if not jax.process_index():
     (flags.workdir / 'digest.txt').write_text(pytree.digest(state))
 

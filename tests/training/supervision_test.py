@@ -43,7 +43,13 @@ class Group:
 
   def reach(self, step):
     """Waits for a step of the current attempt."""
-    wait_for(lambda: rows(self.workdir, self.ranks[0].pid)[-1]['step'] >= step)
+    first = self.ranks[0]
+
+    def reached():
+      assert first.poll() is None, 'process 0 has ended'
+      return rows(self.workdir, first.pid)[-1]['step'] >= step
+
+    wait_for(reached)
 
   def codes(self, timeout=LIMIT):
     """Waits for the end."""
