@@ -18,14 +18,14 @@ from difjax import errors
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _VERBS = types.MappingProxyType({
   'train': 'train a model from a config',
-  'supervise': 'run a command again until it is done',
-  'goodput': 'say where the time of a run went',
   'sample': 'write images of a trained model as PNG files and .npz',
   'evaluate': 'measure a trained model, such as its bits per dimension',
   'report': 'judge a trained model and write report.html',
   'convert': 'make a work directory of an official checkpoint',
   'ema': 'make an average of any width after training',
   'data': 'prepare or index a data set',
+  'supervise': 'run a command again until it is done',
+  'goodput': 'say where the time of a run went',
   'plan': 'say what a training step needs on devices that are not here',
   'bench': 'measure the loop against the bare compiled step',
   'doctor': 'say what is installed, what runs and what is missing',

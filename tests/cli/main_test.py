@@ -47,7 +47,7 @@ def code(*argv):
     return __main__.main(list(argv))
   except SystemExit as stop:
     return stop.code
-assert [code(verb, '--help') for verb in {[*__main__._VERBS]}] == 11 * [0]
+assert [code(verb, '--help') for verb in {[*__main__._VERBS]}] == 12 * [0]
 config = '--config=tests/tiny_config.py'
 for argv in (
   ['trian'], ['train'], ['train', config], ['train', config, '--wrokdir=x'],

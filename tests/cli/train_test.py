@@ -27,7 +27,8 @@ def get_config():
 def test_a_run_leaves_its_files(trained):
   names = {path.name for path in trained.iterdir()}
   assert names == {
-    'config.json', 'data.json', 'metrics.jsonl', 'run.json', 'checkpoints'
+    'config.json', 'data.json', 'events.jsonl', 'metrics.jsonl', 'run.json',
+    'checkpoints',
   }  # fmt: skip
   config = json.loads((trained / 'config.json').read_text())
   assert config['steps'] == 4
@@ -230,21 +231,28 @@ def test_a_folder_of_images(pictures, call):
 
 
 @pytest.mark.parametrize('number', [0, 7])
-def test_an_image_that_cannot_be_decoded_is_named(number, pictures, refused):
+def test_an_image_that_cannot_be_decoded_is_named(number, pictures, call):
   """The first one is met before the first step, the other by a thread."""
   folder, argv = pictures
   file = folder / f'{number:02d}.png'
   file.write_bytes(file.read_bytes()[:60])
-  line = refused(4, *argv)
-  assert str(file) in line
+  assert str(file) in told(call(*argv))
 
 
-def test_images_of_two_sizes_are_named(pictures, refused):
+def test_images_of_two_sizes_are_named(pictures, call):
   folder, argv = pictures
   Image.new('RGB', (8, 9)).save(folder / '11.png')
-  line = refused(4, *argv)
+  line = told(call(*argv))
   assert f'{folder}/11.png is 8x9' in line
   assert 'size=' in line
+
+
+def told(ended):
+  """The line in which a run that had begun says why its data ended it."""
+  code, out, err = ended
+  lines = [line for line in err if line.startswith('difjax train: ')]
+  assert (code, out, lines) == (4, '', err[-1:])
+  return lines[0]
 
 
 def test_an_empty_folder_is_named(pictures, refused):

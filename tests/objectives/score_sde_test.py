@@ -42,6 +42,9 @@ class Drawn(times.Times):
 
   t: tuple[float, ...]
 
+  def quantile(self, process, u):
+    return jnp.quantile(jnp.asarray(self.t), u)
+
   def draw(self, process, key, n):
     return jnp.asarray(self.t), jnp.ones(n)
 

@@ -79,8 +79,8 @@ def test_processes_come_and_go(whole, tmp_path):
   assert __main__.main(command(workdir, 3, data=4, fsdp=2)) == 0
   first = restored.digest(workdir, (4, 2, 1))
   said = train(workdir, 6, processes=2, devices=2, by='slurm', fsdp=2)
-  assert 'mesh: data 2, fsdp 2, tensor 1; state: ' in said[0]
-  assert 'mesh: ' not in said[1]  # one process speaks
+  assert 'mesh data 2 x fsdp 2 x tensor 1' in said[0]
+  assert 'mesh ' not in said[1]  # one process speaks
   assert restored.digest(workdir, (4, 2, 1)) != first
   check_pictures(workdir, whole)
   train(workdir, 9, processes=2, by='openmpi', fsdp=2)
