@@ -85,6 +85,9 @@ def test_a_killed_run_goes_on_bit_for_bit(line, rank, left, whole, tmp_path):
   for said in processes[0].stdout:
     if said.strip() == line:
       break
+  for step in left:  # a save may still be under way behind the steps
+    while not (workdir / 'checkpoints' / step).exists():
+      time.sleep(0.02)
   victim = processes[rank]
   children = f'/proc/{victim.pid}/task/{victim.pid}/children'
   with open(children) as stream:  # of timeout

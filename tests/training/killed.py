@@ -19,7 +19,10 @@ from tests import tiny
 
 
 class Telling:
-  """A hook that tells of every step, and makes it last."""
+  """A hook that tells of every step, and makes it last.
+
+  Step 11 lasts until the save of step 8 is surely over.
+  """
 
   every = 1
 
@@ -27,7 +30,7 @@ class Telling:
     """Tells."""
     jax.block_until_ready(state)
     print('step', step, flush=True)
-    time.sleep(0.02)
+    time.sleep(5 if step == 11 else 0.02)
 
 
 def slow_seal(folder, write=manifest.write):
