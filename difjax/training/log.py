@@ -112,7 +112,8 @@ class Log:
     longest = max(int(each['streak']) for each in rows)
     if longest >= self._trainer.max_streak:
       raise errors.NonFiniteError(
-        f'{longest} steps in a row were not finite, up to step {done}: lower '
+        f'{longest} steps in a row were not finite or had gradients above '
+        f'config.spike = {self._trainer.spike:g}, up to step {done}: lower '
         'config.optimiser.schedule or look at the data; the last checkpoint '
         'is finite'
       )

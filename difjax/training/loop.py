@@ -60,7 +60,7 @@ def train(
       step, or another run is at work in the work directory.
     DataError: data are malformed or are not those of the checkpoint.
     CheckpointError: a checkpoint cannot be written or read.
-    NonFiniteError: `max_streak` steps in a row were not finite.
+    NonFiniteError: `max_streak` steps in a row were left out.
     RetryError: the machine is wanted back; the last step is saved.
   """
   mesh = trainers.build_mesh(trainer)

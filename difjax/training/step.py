@@ -8,6 +8,7 @@ state all stay as they were.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 
 import jax
@@ -56,6 +57,7 @@ def make_step(
   frozen: PyTree = None,
   *,
   parts: int = 1,
+  spike: float = math.inf,
   dequantise: bool = False,
   augment: augmentation.Augmentation | None = None,
 ) -> Step:
@@ -68,6 +70,7 @@ def make_step(
     seed: of noise and times.
     frozen: parameters that the objective uses and does not train.
     parts: of a batch, whose gradients are accumulated.
+    spike: norm of the gradient from which on a step is left out.
     dequantise: whether bytes become reals by `device.dequantise`.
     augment: what changes the batch before the objective sees it.
   """
@@ -88,8 +91,8 @@ def make_step(
       name: emas.update(rule, state.ema[name], params, state.step)
       for name, rule in averages.items()
     }
-    finite = jnp.isfinite(loss) & jnp.isfinite(norm)
-    following = _following(state, finite, (params, opt_state, ema, aux))
+    sound = jnp.isfinite(loss) & (norm < spike)  # NaN is below nothing
+    following = _following(state, sound, (params, opt_state, ema, aux))
     return following, {
       'loss': loss, 'grad_norm': norm,
       'param_norm': optax.tree.norm(following.params),
@@ -101,12 +104,12 @@ def make_step(
 
 
 def _following(
-  state: states.TrainState, finite: Array, new: tuple[PyTree, ...]
+  state: states.TrainState, sound: Array, new: tuple[PyTree, ...]
 ) -> states.TrainState:
-  """The next state; a step that was not finite changes counters alone."""
+  """The next state; one that was left out changes counters alone."""
   old = (state.params, state.opt_state, state.ema, state.aux)
   params, opt_state, ema, aux = jax.tree.map(
-    lambda new, old: jnp.where(finite, new, old), new, old
+    lambda new, old: jnp.where(sound, new, old), new, old
   )
   return states.TrainState(
     step=state.step + 1,
@@ -114,8 +117,8 @@ def _following(
     opt_state=opt_state,
     ema=ema,
     aux=aux,
-    skipped=state.skipped + ~finite,
-    streak=jnp.where(finite, 0, state.streak + 1),
+    skipped=state.skipped + ~sound,
+    streak=jnp.where(sound, 0, state.streak + 1),
   )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -48,7 +49,9 @@ class Trainer:
       want them (`data.device`, equation 3).
     augment: random changes to the images that the network is told of.
     log_every: steps between two rows of metrics, which are means over them.
-    max_streak: so many non-finite steps in a row end the run.
+    spike: norm of the gradient from which on a step is left out, as one that
+      is not finite always is.
+    max_streak: so many steps left out in a row end the run.
     patience: so many seconds without a step, or the time of 20 steps if that is
       longer, end the process with code 42; None: it may hang.
     tensorboard: whether event files are written beside `metrics.jsonl`.
@@ -71,6 +74,7 @@ class Trainer:
   dequantise: bool = False
   augment: augmentation.Augmentation | None = None
   log_every: int = 50
+  spike: float = math.inf
   max_streak: int = 10
   patience: float | None = 300.0
   tensorboard: bool = True
@@ -105,8 +109,8 @@ def compiled(
   whole = meshes.replicated(mesh)
   function = step.make_step(
     trainer.objective, transformation, trainer.ema, trainer.seed,
-    parts=trainer.optimiser.accumulate, dequantise=trainer.dequantise,
-    augment=trainer.augment,
+    parts=trainer.optimiser.accumulate, spike=trainer.spike,
+    dequantise=trainer.dequantise, augment=trainer.augment,
   )  # fmt: skip
   batches = meshes.batch_sharding(mesh)
   jitted = jax.jit(

@@ -37,7 +37,7 @@ def written(monkeypatch, ends, metrics, waits=None, about=FACTS, log_every=4):
   )
   rows, tracer = Rows(), types.SimpleNamespace(push=lambda *_: None)
   trainer = types.SimpleNamespace(
-    log_every=log_every, steps=len(ends), max_streak=3,
+    log_every=log_every, steps=len(ends), max_streak=3, spike=np.inf,
     data=types.SimpleNamespace(
       source=types.SimpleNamespace(stored_bytes=50_000, replaced=2)
     ),

@@ -183,6 +183,17 @@ def test_a_step_that_is_not_finite_changes_counters_alone(objective):
   assert np.abs(state.params['w']).max() > 0
 
 
+@pytest.mark.parametrize(('above', 'skipped'), [(0.99, 1), (1.01, 0)])
+def test_a_step_whose_gradient_spikes_is_left_out(above, skipped):
+  jitted, state, batch = prepared(tiny.mean_trainer())
+  norm = float(jitted(state, batch)[1]['grad_norm'])
+  jitted, state, batch = prepared(tiny.mean_trainer(spike=above * norm))
+  before = pytree.digest(state.opt_state)
+  state, _ = jitted(state, batch)
+  assert [int(state.skipped), int(state.streak)] == [skipped, skipped]
+  assert (pytree.digest(state.opt_state) == before) == bool(skipped)
+
+
 def test_the_first_state():
   trainer = tiny.trainer()
   probe = trainer.data.rows(0, np.arange(1))
