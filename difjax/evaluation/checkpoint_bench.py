@@ -17,10 +17,10 @@ import time
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from difjax.training import checkpoint, state
 from difjax.training import trainer as trainers
-from difjax.typing import Array
 
 
 def stall(
@@ -73,17 +73,13 @@ def stall(
 
 def _random(abstract: state.TrainState) -> state.TrainState:
   """Makes numbers that do not compress, placed as the run's are."""
-  leaves, tree = jax.tree.flatten(abstract)
-
-  def fill() -> list[Array]:
-    keys = jax.random.split(jax.random.key(0), len(leaves))
-    return [
-      jax.random.normal(key, leaf.shape).astype(leaf.dtype)
-      for key, leaf in zip(keys, leaves, strict=True)
-    ]
-
-  placed = [leaf.sharding for leaf in leaves]
-  return jax.tree.unflatten(tree, jax.jit(fill, out_shardings=placed)())
+  rng = np.random.default_rng(0)
+  return jax.tree.map(
+    lambda leaf: jax.device_put(
+      rng.standard_normal(leaf.shape).astype(leaf.dtype), leaf.sharding
+    ),
+    abstract,
+  )
 
 
 @jax.jit
