@@ -30,6 +30,7 @@ import inspect
 import json
 import pathlib
 import pkgutil
+import secrets
 import types
 import typing
 from collections.abc import Callable, Collection, Mapping
@@ -178,7 +179,8 @@ def surplus(name: str, keys: Collection[str], path: str) -> list[str]:
 def save(spec: Any, file: pathlib.Path) -> None:
   """Writes a config as JSON."""
   data = spec.to_dict() if hasattr(spec, 'to_dict') else spec
-  partial = file.with_suffix('.partial')  # a full disk must not lose the old
+  # A full disk must not lose the old one, nor processes each other's.
+  partial = file.with_suffix(f'.{secrets.token_hex(4)}.partial')
   partial.write_text(json.dumps(data, indent=2, sort_keys=True) + '\n')
   partial.replace(file)
 

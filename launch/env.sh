@@ -3,15 +3,16 @@
 # difjax into it, once for each state of setup.cfg; and what they agree on.
 #
 #   DIFJAX_PYTHON    the Python to use (otherwise the first one >= 3.11)
-#   DIFJAX_EXTRAS    extras to install beside those that a launcher asks for,
-#                    such as cuda or tpu
-#   DIFJAX_WORKDIR   where the run is kept, the examples' --workdir; for several
-#                    machines a place that all of them see: gs://BUCKET/RUN
+#   DIFJAX_EXTRAS    extras to install, such as cuda or tpu; on other machines
+#                    in place of a launcher's own, '' being none
+#   DIFJAX_WORKDIR   quickstart.sh's work directory
 #   DIFJAX_SECRETS   a file of KEY=VALUE lines, such as WANDB_API_KEY, that is
 #                    copied to the machines; its lines are never printed
 #
 # Every process runs the same command, difjax train --config=... --workdir=...
-# Cloud TPU, GKE's TPUs and Slurm tell a process its place; elsewhere these do:
+# The work directory is a folder that all of them see, or each machine's own with
+# --config.checkpoints.directory=gs://BUCKET/RUN for all. Cloud TPU, GKE's TPUs
+# and Slurm tell a process its place; elsewhere these do:
 #
 #   DIFJAX_COORDINATOR=HOST:PORT   the machine of process 0, a free port on it
 #   DIFJAX_NUM_PROCESSES=N         how many there are

@@ -42,7 +42,7 @@ setup() {
       copy "$DIFJAX_SECRETS" "$host:difjax-secrets"
     fi
     on_host "$host" "mkdir -p difjax && tar -xzf difjax.tar.gz -C difjax &&\
- DIFJAX_EXTRAS=${DIFJAX_EXTRAS:-cuda} bash difjax/launch/worker.sh install"
+ DIFJAX_EXTRAS=${DIFJAX_EXTRAS-cuda} bash difjax/launch/worker.sh install"
   done
 }
 

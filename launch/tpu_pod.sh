@@ -11,7 +11,8 @@
 #   stop                  the run, which saves; the slice stays
 #   delete                the slice, and with it the cost
 #
-# COMMAND is difjax train --config=... --workdir=gs://... --dry-run prints the
+# COMMAND is difjax train --config=... --workdir=runs/NAME
+# --config.checkpoints.directory=gs://BUCKET/RUN. --dry-run prints the
 # commands and does nothing. Beside what env.sh names:
 #
 #   DIFJAX_TPU        the slice's name
@@ -84,7 +85,7 @@ setup() {
     tpus tpu-vm scp "$bundle" "$DIFJAX_TPU:difjax.tar.gz" --worker=all &&
     send_secrets &&
     on_workers "mkdir -p difjax && tar -xzf difjax.tar.gz -C difjax &&\
- DIFJAX_EXTRAS=${DIFJAX_EXTRAS:-tpu,gcs} bash difjax/launch/worker.sh install"
+ DIFJAX_EXTRAS=${DIFJAX_EXTRAS-tpu,gcs} bash difjax/launch/worker.sh install"
 }
 
 send_secrets() {

@@ -8,7 +8,9 @@ flags:
   --config=FILE         the experiment: a Python file with get_config(); that
                         of the work directory if left out
   --config.KEY=VALUE    overrides any argument of any part, by its path
-  --workdir=DIR         where everything of this run goes
+  --workdir=DIR         where everything of this run goes; where processes see
+                        no folder in common, each its own, and checkpoints in
+                        --config.checkpoints.directory=gs://BUCKET/RUN
   --resume_step=N       goes on from the checkpoint of step N; later ones are
                         moved aside to STEP.rolled_back: say it once
   --trust=PACKAGE       a package that a work directory's config may use
@@ -55,6 +57,11 @@ def main(argv: list[str]) -> int:
   )
   if config is None or place is None:
     raise errors.ConfigError('train needs --config=FILE and --workdir=DIR')
+  if '://' in place:
+    raise errors.ConfigError(
+      f'--workdir={place}: it is a folder; checkpoints alone may lie there, by '
+      f'--config.checkpoints.directory={place}'
+    )
   spec = values.config.to_dict()
   workdir = pathlib.Path(place)
   if 'data' not in spec:
@@ -73,8 +80,10 @@ def main(argv: list[str]) -> int:
   lock.check_free(workdir)
   distributed.barrier('every process has seen the work directory as it was')
   if distributed.is_first():
-    workdir.mkdir(parents=True, exist_ok=True)
-    configs.save(spec, workdir / 'config.json')
+    _note(spec, workdir)
+  distributed.barrier('process 0 has written the config')
+  if not (workdir / 'config.json').exists():  # a work directory of its own
+    _note(spec, workdir)
   training.train(
     trainer, workdir, values.resume_step, began=environment.began()
   )
@@ -84,6 +93,11 @@ def main(argv: list[str]) -> int:
 def _define(values: flags.FlagValues) -> None:
   flags.DEFINE_list('trust', [], '', flag_values=values)
   flags.DEFINE_integer('resume_step', None, '', 0, flag_values=values)
+
+
+def _note(spec: dict[str, Any], workdir: pathlib.Path) -> None:
+  workdir.mkdir(parents=True, exist_ok=True)
+  configs.save(spec, workdir / 'config.json')
 
 
 def build(

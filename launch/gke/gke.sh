@@ -10,7 +10,8 @@
 #   stop, resume       suspends the JobSet, which saves; goes on
 #   delete             the JobSet
 #
-# COMMAND is difjax train --config=... --workdir=gs://... --dry-run prints the
+# COMMAND is difjax train --config=... --workdir=runs/NAME
+# --config.checkpoints.directory=gs://BUCKET/RUN. --dry-run prints the
 # commands and the filled file and does nothing. Beside what env.sh names:
 #
 #   DIFJAX_JOB           the JobSet's name, difjax
@@ -84,7 +85,7 @@ apply() {
 image() {
   need DIFJAX_IMAGE "where to push it, REGION-docker.pkg.dev/PROJECT/REPO/NAME"
   step docker build --tag "$DIFJAX_IMAGE" --file "$here/Dockerfile" \
-    --build-arg EXTRAS="${DIFJAX_EXTRAS:-$extras}" "$root"
+    --build-arg EXTRAS="${DIFJAX_EXTRAS-$extras}" "$root"
   step docker push "$DIFJAX_IMAGE"
 }
 

@@ -9,7 +9,8 @@
 #   status, logs     of the job
 #   stop             cancels it; its machines go
 #
-# COMMAND is difjax train --config=... --workdir=gs://... --dry-run prints the
+# COMMAND is difjax train --config=... --workdir=runs/NAME
+# --config.checkpoints.directory=gs://BUCKET/RUN. --dry-run prints the
 # command and does nothing.
 #
 #   DIFJAX_JOB            the job's name, difjax

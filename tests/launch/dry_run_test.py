@@ -18,7 +18,8 @@ from tests.launch import sandbox as sandboxes
 GOLDEN = sandboxes.REPOSITORY / 'tests' / 'golden' / 'launch'
 TRAIN = [
   'difjax', 'train', '--config=configs/imagenet64/dit_b4.py',
-  '--workdir=gs://bucket/run', '--config.data.source.path=my images',
+  '--workdir=runs/dit', '--config.checkpoints.directory=gs://bucket/run',
+  '--config.data.source.path=my images',
 ]  # fmt: skip
 POD = {
   'DIFJAX_TPU': 'pod', 'DIFJAX_ZONE': 'us-west4-a',

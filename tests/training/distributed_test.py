@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from difjax import __main__, errors
+from difjax import __main__, errors, supervisor
 from difjax.training import distributed, writers
 from tests import job_config
 from tests.training import jobs, restored
@@ -71,6 +71,35 @@ def check_alike(workdir, whole):
   for epoch in range(3):
     examples = [i for e, i in seen(workdir) if e == epoch]
     assert sorted(examples) == list(range(21))
+
+
+APART = """
+import os, sys
+from difjax import __main__
+own = '--workdir={root}/' + os.environ['DIFJAX_PROCESS_ID']
+sys.exit(__main__.main({argv} + [own]))
+"""
+
+
+@pytest.mark.slow
+def test_machines_that_share_no_folder(whole, tmp_path):
+  """Each its own work directory, and one for checkpoints; one is replaced."""
+  bucket = f'--config.checkpoints.directory={tmp_path}/bucket'
+  for steps in (6, STEPS):
+    argv = [*command('', steps, data=2), bucket]
+    argv.remove('--workdir=')
+    script = APART.format(root=tmp_path, argv=argv)
+    jobs.run(['-c', script], 2, by='environment')
+    assert (tmp_path / '1' / 'config.json').exists()
+    # A start that hung leaves this, and must not tie the work directory.
+    (tmp_path / '1' / 'stacks-1.txt').write_text('...')
+    if steps < STEPS:
+      shutil.rmtree(tmp_path / '0')
+  rows = writers.read_metrics(tmp_path / '0')
+  assert [row['step'] for row in rows] == list(range(7, STEPS + 1))
+  found = np.array([row['train/loss'] for row in rows])
+  np.testing.assert_allclose(found, losses(whole)[6:], rtol=1e-5)
+  assert supervisor.newest(tmp_path / '1') == STEPS
 
 
 def test_processes_come_and_go(whole, tmp_path):
