@@ -365,7 +365,8 @@ def _wanted(hint: Any, value: Any) -> str:
     given = value if isinstance(value, str) else type(value).__name__
     lacking = ', '.join(_lacking(value, roles[0]))
     return f'must be a {roles[0].__name__}; {given} has no {lacking}'
-  if isinstance(value, dict) and tuple in map(typing.get_origin, options):
+  ordered = tuple in map(typing.get_origin, options)
+  if ordered and value and isinstance(value, dict):
     return f"needs an order of its parts, such as order=('{min(value)}',)"
   return f'must be {_spelled(hint)}, not {value!r}'
 

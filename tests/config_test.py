@@ -373,6 +373,11 @@ def test_parts_without_a_type_are_refused_where_an_object_is_wanted():
                                times=3))),
     ['config.intervals needs an order', "order=('a',)"],
   ),
+  (
+    dict(type='sampling.Restart', solver=dict(type='sampling.Heun'),
+         grid=dict(type='sampling.Karras', steps=4), intervals={}),
+    ['config.intervals must be', 'not {}'],
+  ),
 ])  # fmt: skip
 def test_parts_in_the_wrong_place_are_one_line(spec, words):
   line = refused(spec)
