@@ -8,7 +8,8 @@ each other and share a key, the path up to its first dot,
 The index, one file beside them, holds of every shard its name, count of
 samples, size, time of change and sha256, and of every sample its key and where
 its image, caption (txt), description (json) and class (cls) lie. It is a plain
-.npz, uncompressed, so that it is mapped into memory instead of being read.
+.npz, uncompressed: mapped into memory instead of being read, and, being one
+file, replaced whole or not at all, which a folder of .npy files could not be.
 """
 
 from __future__ import annotations
@@ -176,7 +177,7 @@ def write(
 
 
 def scan(path: pathlib.Path) -> Shard:
-  """Reads a tar once and finds its samples.
+  """Digests a tar, front to back, and finds its samples by their headers.
 
   Raises:
     DataError: the file cannot be read.
@@ -185,8 +186,8 @@ def scan(path: pathlib.Path) -> Shard:
   try:
     with path.open('rb') as file:
       stat = os.fstat(file.fileno())
-      hashed = tar.Hashed(file)
-      for member in tar.members(hashed):
+      digest = hashlib.file_digest(file, 'sha256').digest()
+      for member in tar.members(file):
         problem = _note(samples, member)
         if problem:
           damages.append(f'{path.name}: {member.name or "tar"}: {problem}')
@@ -200,8 +201,8 @@ def scan(path: pathlib.Path) -> Shard:
     kinds.get(kind, (0, 0)) for kinds in whole.values() for kind in KINDS
   ]
   return Shard(
-    name=path.name, size=hashed.at, changed=stat.st_mtime_ns,
-    sha256=hashed.sha256.digest(), damages=tuple(damages),
+    name=path.name, size=stat.st_size, changed=stat.st_mtime_ns,
+    sha256=digest, damages=tuple(damages),
     keys=tuple(key.encode() for key in whole),
     places=np.array(places, np.int64).reshape(-1, len(KINDS), 2),
   )  # fmt: skip
