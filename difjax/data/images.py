@@ -80,16 +80,16 @@ def decode(
   Raises:
     DataError: if the bytes are not an image of eight bits a channel.
   """
-  from PIL import Image
+  from PIL import Image, UnidentifiedImageError
 
   try:
     with Image.open(io.BytesIO(data)) as image:
       deep = image.mode[0] in 'IF'
       image = image.convert(MODES[channels])
+  except UnidentifiedImageError as e:  # its own text names an object in memory
+    raise _unreadable(name, 'of no known format') from e
   except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as e:
-    raise errors.DataError(
-      f'{name}: not a readable image ({e}); replace or remove the file'
-    ) from e
+    raise _unreadable(name, str(e)) from e
   if deep:
     raise errors.DataError(
       f'{name}: more than 8 bits a channel; convert it to 8 bits first'
@@ -137,3 +137,9 @@ def encode_png(pixels: Array) -> bytes:
   squeezed = pixels[..., 0] if pixels.shape[-1] == 1 else pixels
   Image.fromarray(squeezed).save(buffer, 'PNG')
   return buffer.getvalue()
+
+
+def _unreadable(name: str, why: str) -> errors.DataError:
+  return errors.DataError(
+    f'{name}: not a readable image ({why}); replace or remove the file'
+  )

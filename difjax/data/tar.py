@@ -85,7 +85,7 @@ def _header(archive: tarfile.TarFile) -> tarfile.TarInfo | None:
     info = tarfile.TarInfo.fromtarfile(archive)
   except _HOSTILE:
     return None
-  return info if 0 <= info.size and info.offset < archive.offset else None
+  return info if info.size >= 0 and info.offset < archive.offset else None
 
 
 def _checked(info: tarfile.TarInfo, end: int) -> Member:

@@ -36,6 +36,7 @@ INDEX = 'difjax_tars.npz'
 KINDS = (IMAGE := 'image', 'txt', 'json', 'cls')  # of files in a sample
 LISTED = 1000  # damages that are kept by name
 LARGEST = 2**32 - 1  # bytes of a member
+PACKED = re.compile(r'.*\.(tar\.(gz|bz2|xz|zst)|tgz)')
 KEY = re.compile(r'((?:.*/)?[^/.]+)\.([^/]+)')
 LOCAL_HEADER = 30  # bytes of a zip member's header before its name
 
@@ -145,11 +146,15 @@ def write(
     Where the index is (the cache, if the folder is read-only), and itself.
 
   Raises:
-    DataError: there is no tar, or none holds an image.
+    DataError: it is no folder, has no tar, or none holds an image.
   """
   import tqdm
 
   root = pathlib.Path(folder).absolute()
+  if not root.is_dir():
+    raise errors.DataError(
+      f'{folder} is no folder: give what holds *.tar or *tfrecord* files'
+    )
   files = sorted(f for f in root.glob('*.tar') if f.is_file())
   if not files:
     raise errors.DataError(
@@ -165,7 +170,9 @@ def write(
     for shard in pool.map(scan, files):
       found.append(shard)
       bar.update(shard.size)
-  arrays = _joined(found)
+  packed = sorted(f.name for f in root.iterdir() if PACKED.fullmatch(f.name))
+  damages = [f'{name}: compressed: unpack it to a .tar' for name in packed]
+  arrays = _joined(found, damages)
   if 'image_at' not in arrays:
     lines = arrays['damages'].tolist()
     raise errors.DataError(
@@ -283,7 +290,7 @@ def _kind(suffix: str) -> str | None:
   return suffix if suffix in KINDS[1:] else None
 
 
-def _joined(shards: list[Shard]) -> dict[str, Array]:
+def _joined(shards: list[Shard], damages: list[str]) -> dict[str, Array]:
   """The index's arrays; that only some samples have a file is a damage."""
   lengths = [len(key) for shard in shards for key in shard.keys]
   keys = b''.join(key for shard in shards for key in shard.keys)
@@ -298,7 +305,7 @@ def _joined(shards: list[Shard]) -> dict[str, Array]:
     'keys': np.frombuffer(keys, np.uint8),
   }
   places = np.concatenate([shard.places for shard in shards])
-  damages = [line for shard in shards for line in shard.damages]
+  damages = [*damages, *(line for s in shards for line in s.damages)]
   count = len(damages)
   for k, kind in enumerate(KINDS):
     absent = places[:, k, 0] == 0

@@ -1,3 +1,4 @@
+import json
 import os
 import threading
 
@@ -7,6 +8,7 @@ import pytest
 from difjax import errors
 from difjax.data import mapped, pipeline, shards, source, tar_index
 from tests.data import tars
+from tests.training import jobs
 
 SIZES = (7, 1, 11, 5)
 
@@ -199,6 +201,40 @@ def test_exactly_once_however_many_processes_read(folder, batch_size, window):
   assert log == straight
   for epoch in range(3):
     assert sorted(log[24 * epoch : 24 * epoch + 24]) == list(range(24))
+
+
+JOBS = [(0, 2, 1), (2, 5, 2), (5, 7, 4), (7, 9, 1)]  # start, stop, processes
+
+
+@pytest.mark.slow
+def test_jobs_of_one_two_four_and_one_processes_read_it_exactly_once(
+  folder, tmp_path
+):
+  """Real processes: row order, and who read what, over three epochs."""
+  straight = pipeline.Pipeline(
+    source=shards.Shards(path=str(folder)), batch_size=8, window=3
+  )
+  module, seen = 'tests.data.shards_job', []
+  for start, stop, count in JOBS:
+    span = [str(n) for n in (start, stop, 8, 3)]
+    argv = ['-m', module, str(folder), *span, str(tmp_path)]
+    jobs.run(argv, count, by='environment', seconds=100)
+    held = []
+    for process in range(count):
+      path = tmp_path / f'{start}-{process}.json'
+      found = json.loads(path.read_text())
+      mine = [value for _, _, value in found['held']]
+      assert sorted(found['read']) == sorted(mine)  # its own rows, once
+      assert len(mine) == 8 * (stop - start) // count
+      held += found['held']
+    rows = sorted(held)
+    assert [tuple(row[:2]) for row in rows] == [
+      (step, row) for step in range(start, stop) for row in range(8)
+    ]
+    seen += [value for _, _, value in rows]
+  assert seen == [i for t in range(9) for i in straight.indices(t)[1].tolist()]
+  for epoch in range(3):
+    assert sorted(seen[24 * epoch : 24 * epoch + 24]) == list(range(24))
 
 
 def test_batches_carry_the_name_of_what_is_damaged(folder):

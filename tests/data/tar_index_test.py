@@ -71,9 +71,11 @@ def test_damages_are_counted_and_named(tmp_path):
   tars.write(tmp_path / 'c.tar', tars.samples(2))
   with (tmp_path / 'c.tar').open('r+b') as file:
     file.truncate(7 * 1024 + 513)  # in the second sample's class
+  (tmp_path / 'd.tar.gz').write_bytes(b'')
   _, index = tar_index.write(tmp_path)
   known = tar_index.read(tmp_path).arrays
   assert known['damages'].tolist() == [
+    'd.tar.gz: compressed: unpack it to a .tar',
     'a.tar: 3.jpg: a second image of its key',
     'a.tar: ../../escape.png: 0 bytes',
     'a.tar: 2: no image',
@@ -84,7 +86,7 @@ def test_damages_are_counted_and_named(tmp_path):
     'a.tar: 1: no json, which others have',
     'c.tar: 1: no cls, which others have',
   ]
-  assert known['num_damages'] == 9
+  assert known['num_damages'] == 10
   assert known['count'].tolist() == [3, 0, 2]
   assert index.shard(3) == 2
   assert not list(tmp_path.parent.glob('**/escape*'))
@@ -93,6 +95,8 @@ def test_damages_are_counted_and_named(tmp_path):
 def test_folders_without_images_are_refused(tmp_path):
   with pytest.raises(errors.DataError, match=r'no \*\.tar'):
     tar_index.write(tmp_path)
+  with pytest.raises(errors.DataError, match='nowhere is no folder'):
+    tar_index.write(tmp_path / 'nowhere')
   tars.write(tmp_path / 'a.tar', {'a.txt': b'text'})
   with pytest.raises(errors.DataError, match='hold no image'):
     tar_index.write(tmp_path)

@@ -84,7 +84,8 @@ def test_blocks_that_are_lost_cost_no_member_behind(tmp_path):
   at = found(data)[1].offset
   members = found(data[:at] + data[at + 512 :])
   # The second reaches into the header of the third, which is found no more.
-  assert [m.name for m in members if not m.damage] == ['0.png', '1.png', '3.png']
+  sound = [m.name for m in members if not m.damage]
+  assert sound == ['0.png', '1.png', '3.png']
   assert [m.damage for m in members if m.damage] == [
     f'bad header at byte {at + 1024}'
   ]

@@ -18,19 +18,21 @@ import pytest
 from PIL import Image
 
 from difjax import __main__, errors, supervisor
+from difjax.data import tar_index
 from difjax.training import distributed, writers
 from tests import job_config
+from tests.data import tars
 from tests.training import jobs, restored
 
 CONFIG = pathlib.Path(job_config.__file__)
 STEPS = 12
 
 
-def command(workdir, steps=STEPS, **mesh):
+def command(workdir, steps=STEPS, *, more=(), **mesh):
   """Returns the arguments of `difjax` that train on a mesh to a step."""
   return [
     'train', f'--config={CONFIG}', f'--workdir={workdir}',
-    f'--config.steps={steps}',
+    f'--config.steps={steps}', *more,
     *(f'--config.mesh.{axis}={size}' for axis, size in mesh.items()),
   ]  # fmt: skip
 
@@ -143,6 +145,27 @@ def test_one_two_four_and_one_processes(whole, tmp_path):
   train(workdir, 9, processes=4, by='flags', fsdp=2)
   check_restored(workdir, 1, (1, 1, 1))
   train(workdir, processes=1, by='flags')
+  check_alike(workdir, whole)
+
+
+@pytest.mark.slow
+def test_tar_shards_come_once_an_epoch_to_however_many(tmp_path):
+  """One, two, four and one processes on 21 samples, two tars at a time."""
+  for k in range(3):
+    tars.write(tmp_path / 'tars' / f'{k}.tar', tars.samples(7, first=7 * k))
+  tar_index.write(tmp_path / 'tars')
+  source = '--config.data.source'
+  more = [
+    f'{source}.type=data.Shards', f'{source}.path={tmp_path / "tars"}',
+    f'{source}.channels=1', f'{source}.label=cls', f'{source}.classes=10',
+    '--config.data.window=2',
+  ]  # fmt: skip
+  whole, workdir = tmp_path / 'whole', tmp_path / 'run'
+  assert __main__.main(command(whole, more=more, data=8)) == 0
+  train(workdir, 2, processes=1, by='environment', more=more)
+  train(workdir, 5, processes=2, by='environment', more=more)
+  train(workdir, 8, processes=4, by='environment', more=more)
+  train(workdir, processes=1, by='environment', more=more)
   check_alike(workdir, whole)
 
 
