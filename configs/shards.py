@@ -3,7 +3,9 @@
 Paper      Karras et al. 2022 (objective), Song et al. 2021 (network)
 Parameters 20,725,443
 Cost       50 k steps of 64 images at 32 x 32; not run here
-Data       KEY.jpg, .png or .webp in *.tar, with KEY.cls or a field of KEY.json
+Data       KEY.jpg, .png or .webp in *.tar, with KEY.cls or a field of KEY.json;
+           eight tars are shuffled together (window), and a damaged sample is
+           replaced by the next, counted and named
 Command    difjax data index TARS
            difjax train --config=configs/shards.py --workdir=DIR
              --config.data.source.path=TARS; and for classes
