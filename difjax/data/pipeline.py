@@ -74,15 +74,6 @@ class Pipeline:
     """Shape (H, W, C) of an image after the transforms."""
     return self.rows(0, np.arange(1))['image'].shape[1:]
 
-  @property
-  def demand(self) -> str:
-    """What a step reads, in words; times steps a second it is the rate."""
-    each, b = self.source.stored_bytes, self.batch_size
-    return (
-      f'{len(self.source):,} examples; a step reads {b:,} x {each / 1e3:,.1f} '
-      f'kB = {b * each / 1e6:,.2f} MB'
-    )
-
   def indices(self, step: int) -> tuple[Array, Array]:
     """Epochs and examples, int64 [B] each, of a step's global batch."""
     return self._numbers(step, np.arange(self.batch_size))

@@ -55,7 +55,8 @@ class Facts:
     batch_size: images a step, on all devices.
     batch_bytes: of a batch, as it comes onto the devices.
     flops: of a step (1).
-    demand: what a step reads, in words.
+    examples: in the data.
+    read_bytes: of storage, for a batch.
     peak: FLOP/s of all chips, None where that is not known.
   """
 
@@ -69,7 +70,8 @@ class Facts:
   batch_size: int
   batch_bytes: int
   flops: int
-  demand: str
+  examples: int
+  read_bytes: int
   peak: float | None
 
   def lines(self) -> list[str]:
@@ -84,7 +86,8 @@ class Facts:
       f'{_size(self.device_bytes)} on a device, of which '
       f'{_size(self.copied_bytes)} on all alike',
       f'batch       {self.batch_size:,} images of {_size(each)}',
-      f'data        {self.demand}',
+      f'data        {self.examples:,} examples, {_size(self.read_bytes)} '
+      'are read a step',
       f'step        {self.flops:.3g} FLOPs, counted',
     ]
 
@@ -108,7 +111,7 @@ def of(
   devices = mesh.devices.ravel().tolist()
   kind, count = devices[0].device_kind, peaks.chips(devices)
   peak = peaks.peak(kind)
-  batch = _batch(trainer)
+  batch, source = _batch(trainer), trainer.data.source
   held, copied = sharding.resident(abstract)
   return Facts(
     devices=f'{len(devices)} x {kind}',
@@ -121,7 +124,8 @@ def of(
     batch_size=trainer.data.batch_size,
     batch_bytes=_bytes(batch.values()),
     flops=flops(trainer, abstract, batch),
-    demand=trainer.data.demand,
+    examples=len(source),
+    read_bytes=round(trainer.data.batch_size * source.stored_bytes),
     peak=None if peak is None else count * peak,
   )
 

@@ -218,7 +218,7 @@ def test_jobs_of_one_two_four_and_one_processes_read_it_exactly_once(
   for start, stop, count in JOBS:
     span = [str(n) for n in (start, stop, 8, 3)]
     argv = ['-m', module, str(folder), *span, str(tmp_path)]
-    jobs.run(argv, count, by='environment', seconds=100)
+    jobs.run(argv, count, by='environment', seconds=400)
     held = []
     for process in range(count):
       path = tmp_path / f'{start}-{process}.json'
@@ -245,15 +245,6 @@ def test_batches_carry_the_name_of_what_is_damaged(folder):
   batches = pipes.batches(0, 3, lambda load, _: load(np.arange(32)))
   with pytest.raises(errors.DataError, match=r'0\.tar/2: not a readable image'):
     list(batches)
-
-
-def test_a_pipeline_says_what_it_reads(folder):
-  found = shards.Shards(path=str(folder))
-  pipes = pipeline.Pipeline(source=found, batch_size=1000)
-  kb = found.stored_bytes / 1e3
-  assert pipes.demand == (
-    f'24 examples; a step reads 1,000 x {kb:.1f} kB = {kb:.2f} MB'
-  )
 
 
 def test_wrapped_shards_stay_shards(folder):

@@ -51,6 +51,7 @@ def test_counts(product):
   assert product.chips == 8
   assert product.mesh == {'data': 1, 'fsdp': 8, 'tensor': 1}
   assert product.peak is None
+  assert product.read_bytes == 8 * 64
   # An image of 8 x 8 bytes and a label of four.
   assert product.batch_bytes == 8 * (64 + 4)
 
@@ -94,6 +95,7 @@ def test_lines_for_people(product):
     device_bytes=1_350_259_264, copied_bytes=24,
     flops=182_200_000_000_000, peak=1.576e15,
     devices='8 x TPU v5 lite', batch_size=256, batch_bytes=256 * 16_388,
+    examples=1_281_167, read_bytes=256 * 110_000,
   )  # fmt: skip
   assert big.lines() == [
     'devices     8 x TPU v5 lite, mesh data 1 x fsdp 8 x tensor 1, '
@@ -101,7 +103,7 @@ def test_lines_for_people(product):
     'parameters  675,129,632',
     'state       10.1 GiB, 1.26 GiB on a device, of which 24 B on all alike',
     'batch       256 images of 16 KiB',
-    f'data        {product.demand}',
+    'data        1,281,167 examples, 26.9 MiB are read a step',
     'step        1.82e+14 FLOPs, counted',
   ]
   assert 'at the most' not in product.lines()[0]

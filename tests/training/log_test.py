@@ -14,7 +14,7 @@ from tests import tiny
 FACTS = facts.Facts(
   devices='4 x chip', chips=4, mesh={}, parameters=0, state_bytes=0,
   device_bytes=0, copied_bytes=0, batch_size=8, batch_bytes=0,
-  flops=300, demand='', peak=1000.0,
+  flops=300, examples=0, read_bytes=0, peak=1000.0,
 )  # fmt: skip
 
 
