@@ -53,14 +53,14 @@ ORDER = {
   'training': (
     'distributed state ema optimisers mesh sharding manifest schema '
     'checkpoint cadence lock writers augmentation accumulation step hooks '
-    'posthoc events goodput watchdog preemption stragglers supervision peaks '
-    'tracing trainer facts log resume loop'
+    'posthoc events goodput watchdog preemption stragglers supervision '
+    'topology tracing trainer facts log resume loop'
   ),
   'evaluation': (
     'baselines distribution plots curves report trained samples parts quality '
     'loss likelihood guided controlled job sections sweep mixture solver_study '
     'gallery study bench checkpoint_bench ode_bench input_bench profile peers '
-    'hlo collectives topology compiler plan plan_page planned'
+    'hlo collectives compiler plan plan_page planned'
   ),
   'interop': (
     'records unpickle persistent torch_file msgpack_file safetensors_file '

@@ -5,7 +5,7 @@ gives them yet: the data here are random bytes of their shape, which is what a
 plan and a measurement of speed need.
 
 Paper      Peebles & Xie 2023 (DiT), ImageNet 256 x 256: DiT-XL/2
-Parameters 675,129,632
+Parameters 674,834,720
 Cost       7 M steps of 256 latents; not run here
 Data       random, in the shape of latents
 Command    difjax plan --config=configs/imagenet/dit_xl2.py

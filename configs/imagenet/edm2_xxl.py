@@ -6,7 +6,7 @@ bytes of their shape, which is what a plan and a measurement of speed need.
 
 Paper      Karras et al. 2024 (EDM2), preset edm2-img512-xxl
 Published  FID 1.91 at 63 evaluations
-Parameters 1,523,165,797
+Parameters 1,523,165,925
 Cost       458,752 steps of 2,048 latents; not run here
 Data       random, in the shape of latents
 Command    difjax plan --config=configs/imagenet/edm2_xxl.py

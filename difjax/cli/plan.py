@@ -12,6 +12,7 @@ flags:
                         devices if left out
   --sampling            plans one evaluation of the denoiser for a sampler, of
                         as many images as a batch has, in place of a step
+  --memory=GIB          of a device; what is known of it if left out
   --json=FILE           for all figures
   --out=DIR             for plan.txt, plan.json and a picture of bars, plan.png
   --record=FILE         a table of plans, in which the row is written anew
@@ -51,6 +52,7 @@ _COMPILE_ONLY: Final = types.MappingProxyType({
 def _define(values: flags.FlagValues) -> None:
   for name in ('topology', 'json', 'out', 'record'):
     flags.DEFINE_string(name, None, '', flag_values=values)
+  flags.DEFINE_float('memory', None, '', 0.0, flag_values=values)
   flags.DEFINE_boolean('sampling', False, '', flag_values=values)
 
 
@@ -65,12 +67,14 @@ def main(argv: list[str]) -> int:
   if values.topology is not None and 'jax' not in sys.modules:
     os.environ.update(_COMPILE_ONLY)
 
-  from difjax.evaluation import plan, plan_page, planned, plots, topology
+  from difjax.evaluation import plan, plan_page, planned, plots
+  from difjax.training import topology
 
   place = topology.parse(values.topology) if values.topology else None
   spec = values.config.to_dict()
   trainer = train.build(planned.stand_in(spec))
-  found = plan.make(trainer, place, sampling=values.sampling)
+  memory = int(2**30 * values.memory) if values.memory else None
+  found = plan.make(trainer, place, sampling=values.sampling, memory=memory)
   text = plan_page.text(found)
   print(text)
   record = f'{json.dumps(found.record(), indent=1)}\n'.encode()

@@ -14,8 +14,8 @@ from collections.abc import Sequence
 import jax
 
 from difjax import errors
-from difjax.evaluation import topology
 from difjax.training import mesh as meshes
+from difjax.training import topology
 from difjax.training import trainer as trainers
 
 _PACKAGES = ('jax', 'jaxlib', 'libtpu')
@@ -116,9 +116,11 @@ def advice(
   network = getattr(trainer.objective, 'network', None)
   if getattr(network, 'remat', None) is False:
     remedies.append('config.objective.network.remat=True')
-  rows = trainer.data.batch_size
-  if rows > shards:
-    half = max(rows // 2 // shards, 1) * shards
+  rows, parts = trainer.data.batch_size, trainer.optimiser.accumulate
+  if not rows % (2 * parts * shards):
+    remedies.append(f'config.optimiser.accumulate={2 * parts} (now {parts})')
+  if rows > parts * shards:
+    half = max(rows // 2 // (parts * shards), 1) * parts * shards
     remedies.append(f'config.data.batch_size={half} (now {rows})')
   remedies.append('more or larger chips')
   return (

@@ -31,6 +31,7 @@ _CALLED = re.compile(
   r'\b(calls|to_apply|body|condition|true_computation|false_computation|'
   r'branch_computations|called_computations)=(\{[^}]*\}|%?[\w.\-]+)'
 )
+_DEEPER: Final = types.MappingProxyType({'(': 1, ')': -1})
 _WIDTHS: Final = types.MappingProxyType({
   'pred': 1, 'bf16': 2, 'f16': 2, 'f32': 4, 'f64': 8, 'c64': 8, 'c128': 16,
   's8': 1, 'u8': 1, 's16': 2, 'u16': 2, 's32': 4, 'u32': 4, 's64': 8,
@@ -123,7 +124,7 @@ def _closing(text: str) -> int:
   """Where the parenthesis that is open at the start of a text is closed."""
   depth = 1
   for place, letter in enumerate(text):
-    depth += (letter == '(') - (letter == ')')
+    depth += _DEEPER.get(letter, 0)
     if not depth:
       return place
   return len(text)

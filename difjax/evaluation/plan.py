@@ -29,9 +29,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from difjax import environment, pytree
-from difjax.evaluation import collectives, compiler, topology
+from difjax import environment, errors, pytree
+from difjax.evaluation import collectives, compiler
 from difjax.networks import costs
+from difjax.training import facts, sharding, topology
 from difjax.training import mesh as meshes
 from difjax.training import trainer as trainers
 from difjax.typing import Array, Batch, PyTree
@@ -58,7 +59,8 @@ class Plan:
     least_bytes: what data parallelism and FSDP cannot do without.
     seconds: lower bounds on a step by their cause, as in (1); none where the
       device is not known.
-    compile_seconds: the compiler's own time.
+    compile_seconds: that the compiler took.
+    compile_work: seconds of a core that it took, whatever else ran beside it.
     host_bytes: the most memory that this process has held.
     program: SHA-256 of what was given to the compiler.
     versions: of jax and libtpu.
@@ -80,6 +82,7 @@ class Plan:
   least_bytes: int
   seconds: dict[str, float]
   compile_seconds: float
+  compile_work: float
   host_bytes: int
   program: str
   versions: dict[str, str | None]
@@ -114,6 +117,7 @@ def make(
   place: topology.Slice | None = None,
   *,
   sampling: bool = False,
+  memory: int | None = None,
 ) -> Plan:
   """Compiles a run's training step and reads what it needs.
 
@@ -122,6 +126,7 @@ def make(
     place: the slice of TPUs; None for the devices of this process.
     sampling: whether an evaluation of the denoiser is planned in place of a
       training step, of a batch as large.
+    memory: bytes of a device; None for what is known of it.
 
   Raises:
     ConfigError: the compiler for TPUs is missing, devices and mesh do not fit,
@@ -134,22 +139,30 @@ def make(
     work = (_sampling if sampling else _training)(trainer, mesh)
     traced = work.jitted.trace(*work.arguments)
     lowered = traced.lower(lowering_platforms=(devices[0].platform,))
-    began = time.perf_counter()
+    began, worked = time.perf_counter(), time.process_time()
     try:
       compiled = lowered.compile()
     except jax.errors.JaxRuntimeError as error:
-      held, _ = _held(work.state)
+      held, _ = sharding.resident(work.state)
       raise compiler.refusal(error, trainer, mesh, held) from error
-    spent = time.perf_counter() - began
   usage = resource.getrusage(resource.RUSAGE_SELF)
   described = dict(
     slice=place.name if place else environment.devices(),
     step=work.name,
-    compile_seconds=spent,
+    compile_seconds=time.perf_counter() - began,
+    compile_work=time.process_time() - worked,
     host_bytes=1024 * usage.ru_maxrss,
     program=hashlib.sha256(lowered.as_text().encode()).hexdigest(),
   )
-  return _read(trainer, work, compiled, mesh, chip, described)
+  there = memory or _there(devices[0], chip)
+  found = _read(trainer, work, compiled, mesh, chip, there, described)
+  if there and found.memory_needed > there:
+    raise errors.ConfigError(
+      compiler.advice(
+        trainer, mesh, found.state_bytes, found.memory_needed, there
+      )
+    )
+  return found
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -179,26 +192,17 @@ class _Work:
 
 def _training(trainer: trainers.Trainer, mesh: jax.sharding.Mesh) -> _Work:
   jitted, state = trainers.compiled(trainer, mesh)
-  batch = _batch(trainer, mesh)
-  image = jax.ShapeDtypeStruct(batch['image'].shape, jnp.float32)
-
-  def loss(params: PyTree, aux: PyTree, batch: Batch) -> Any:
-    return trainer.objective.loss(
-      params, aux, None, batch, jax.random.key(0), step=0, ema={}
-    )
-
-  forward = costs.multiply_accumulates(
-    loss, state.params, state.aux, {**batch, 'image': image}
-  )
+  batch = trainers.abstract_batch(trainer, mesh)
   return _Work(
     name='training', jitted=jitted, arguments=(state, batch), state=state,
-    params=state.params, flops=6 * forward, gathers=2, reduces=1,
+    params=state.params, flops=facts.flops(trainer, state, batch), gathers=2,
+    reduces=1,
   )  # fmt: skip
 
 
 def _sampling(trainer: trainers.Trainer, mesh: jax.sharding.Mesh) -> _Work:
   _, state = trainers.compiled(trainer, mesh)
-  batch = _batch(trainer, mesh)
+  batch = trainers.abstract_batch(trainer, mesh)
   image = batch.pop('image')
   place = meshes.batch_sharding(mesh)
   x = jax.ShapeDtypeStruct(image.shape, jnp.float32, sharding=place)
@@ -221,11 +225,12 @@ def _read(
   compiled: jax.stages.Compiled,
   mesh: jax.sharding.Mesh,
   chip: topology.Chip | None,
+  there: int | None,
   described: dict[str, Any],
 ) -> Plan:
   """Reads a compiled program."""
   totals = collectives.count(compiled.as_text())
-  held, whole = _held(work.state)
+  held, whole = sharding.resident(work.state)
   memory, needed = _memory(compiled)
   plan = Plan(
     chips=mesh.size,
@@ -236,7 +241,7 @@ def _read(
     replicated_bytes=whole,
     memory=memory,
     memory_needed=needed,
-    memory_there=_there(mesh.devices.flat[0], chip),
+    memory_there=there,
     flops=work.flops,
     collectives=totals,
     least_bytes=_least(work, mesh, totals),
@@ -247,30 +252,6 @@ def _read(
   return dataclasses.replace(
     plan, seconds=_seconds(plan, chip, 1 + work.reduces)
   )
-
-
-def _batch(trainer: trainers.Trainer, mesh: jax.sharding.Mesh) -> Batch:
-  """The shapes of a whole batch."""
-  placed = meshes.batch_sharding(mesh)
-  rows = trainer.data.batch_size
-  return {
-    key: jax.ShapeDtypeStruct(
-      (rows, *value.shape[1:]), value.dtype, sharding=placed
-    )
-    for key, value in trainer.data.rows(0, np.arange(1)).items()
-  }
-
-
-def _held(state: PyTree) -> tuple[int, int]:
-  """Bytes of a state on a device: all, and what is not split."""
-  held = whole = 0
-  for leaf in jax.tree.leaves(state):
-    size = leaf.dtype.itemsize * int(
-      np.prod(leaf.sharding.shard_shape(leaf.shape))
-    )
-    held += size
-    whole += size if leaf.sharding.is_fully_replicated else 0
-  return held, whole
 
 
 def _memory(compiled: jax.stages.Compiled) -> tuple[dict[str, int], int]:

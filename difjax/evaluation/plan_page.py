@@ -26,7 +26,8 @@ def text(plan: plans.Plan) -> str:
     f'operations   {plan.flops:.4g}, none computed again counted',
     *_collectives(plan),
     f'roofline     {_roofline(plan)}',
-    f'compiled in  {plan.compile_seconds:.0f} s; this process held at most '
+    f'compiled in  {plan.compile_seconds:.0f} s, {plan.compile_work:.0f} s of '
+    'a core; this process held at most '
     f'{size(plan.host_bytes)}',
     f'program      {plan.program[:12]}, '
     + ', '.join(f'{k} {v}' for k, v in plan.versions.items() if v),
@@ -100,54 +101,68 @@ def bars(plan: plans.Plan) -> bytes:
     len(panels), 1, squeeze=False,
     height_ratios=[0.6 + _BAR * high for high in heights],
   )[:, 0]  # fmt: skip
-  for axes, (label, values, limit), colour in zip(
-    rows, panels, plots.COLOURS, strict=False
-  ):
-    _draw(axes, label, values, limit, colour)
-  canvas.suptitle(f'{plan.slice}, batch {plan.batch}', fontsize=10)
+  for axes, panel, colour in zip(rows, panels, plots.COLOURS, strict=False):
+    _draw(axes, *panel, colour)
+  canvas.suptitle(
+    f'{plan.slice}, {plan.step}, batch {plan.batch:,}', fontsize=10,
+    color=plots.INK,
+  )  # fmt: skip
   return plots.finish(canvas, rows[0])
 
 
-_Panel = tuple[str, dict[str, float], tuple[str, float] | None]
+_Bars = dict[str, tuple[float, str]]  # length and label
+_Panel = tuple[str, _Bars, tuple[float, str] | None]  # and a limit
+
+
+def _bytes(sizes: dict[str, int]) -> _Bars:
+  return {name: (n / _GIB, size(n)) for name, n in sizes.items()}
 
 
 def _memory_bars(plan: plans.Plan) -> _Panel:
-  values = {name: n / _GIB for name, n in plan.memory.items()}
-  limit = None
-  if plan.memory_there:
-    limit = ('there', plan.memory_there / _GIB)
-  whole = {'all': plan.memory_needed / _GIB, **values}
-  return 'memory of a device (GiB)', whole, limit
+  there, limit = plan.memory_there, None
+  if there:
+    limit = there / _GIB, f'there are {size(there)}'
+  bars = _bytes({'in all': plan.memory_needed, **plan.memory})
+  return 'memory of a device (GiB)', bars, limit
 
 
 def _collective_bars(plan: plans.Plan) -> _Panel:
-  values: dict[str, float] = {'all': plan.sent_bytes / _GIB}
+  sizes, limit = {'in all': plan.sent_bytes}, None
   for total in plan.collectives:
-    values[total.kind] = values.get(total.kind, 0) + total.cost / _GIB
-  limit = ('least', plan.least_bytes / _GIB) if plan.least_bytes else None
-  return 'received by a device (GiB)', values, limit
+    sizes[total.kind] = sizes.get(total.kind, 0) + total.cost
+  if plan.least_bytes:
+    limit = plan.least_bytes / _GIB, f'at least {size(plan.least_bytes)}'
+  return 'received by a device, a step (GiB)', _bytes(sizes), limit
 
 
 def _time_bars(plan: plans.Plan) -> _Panel:
-  values = {cause: 1e3 * spent for cause, spent in plan.seconds.items()}
-  return 'a step at least (ms)', values, None
+  bars = {
+    cause: (1e3 * spent, f'{1e3 * spent:.3g} ms')
+    for cause, spent in plan.seconds.items()
+  }
+  return 'roofline: a step takes at least (ms)', bars, None
 
 
 def _draw(
   axes: Any,
   label: str,
-  values: dict[str, float],
-  limit: tuple[str, float] | None,
+  bars: _Bars,
+  limit: tuple[float, str] | None,
   colour: str,
 ) -> None:
   """Draws a bar a name, and a dashed line at a limit."""
   plots.ruled(axes, label, '')
-  bars = axes.barh([*values], [*values.values()], color=colour, height=0.6)
-  axes.bar_label(bars, fmt='%.3g', padding=3, fontsize=8, color=plots.INK)
+  axes.grid(visible=False, axis='y')
+  axes.tick_params(axis='y', length=0)
+  lengths, labels = zip(*bars.values(), strict=True)
+  drawn = axes.barh([*bars], lengths, color=colour, height=0.62)
+  axes.bar_label(drawn, labels, padding=4, fontsize=8, color=plots.INK)
   axes.invert_yaxis()
+  axes.set_xlim(0, 1.18 * max(*lengths, limit[0] if limit else 0))
   if limit:
-    axes.axvline(limit[1], color=plots.INK, ls='--', lw=1, label=limit[0])
+    axes.axvline(limit[0], color=plots.INK, ls='--', lw=1)
     axes.annotate(
-      limit[0], (limit[1], -0.45), fontsize=8, color=plots.INK, ha='right'
-    )
-  axes.margins(x=0.12)
+      limit[1], (limit[0], 1), xycoords=('data', 'axes fraction'),
+      xytext=(0, 3), textcoords='offset points', ha='center', fontsize=8,
+      color=plots.INK,
+    )  # fmt: skip

@@ -137,7 +137,8 @@ def constrain(x: Array, *axes: str | None) -> Array:
   `axes` are logical names ('batch', 'heads', 'hidden'), 'whole' for an axis
   that is split nowhere beside them, or None for one left to the compiler, as
   are all axes after them. Without a mesh, with mesh axes that are not
-  automatic, and for sizes that the mesh does not divide, nothing happens.
+  automatic or have one device, and for sizes that the mesh does not divide,
+  nothing happens.
   """
   mesh = jax.sharding.get_abstract_mesh()
   if mesh.empty:
@@ -148,11 +149,11 @@ def constrain(x: Array, *axes: str | None) -> Array:
   def place(size: int, axis: str | None) -> tuple[str, ...] | object | None:
     if axis is None:
       return free
-    names = tuple(n for n in _MESH_AXES[axis] if n in mesh.auto_axes)
-    divides = size % math.prod(mesh.shape[n] for n in names) == 0
     if not _MESH_AXES[axis]:
       return None
-    return names if names and divides else free
+    names = tuple(n for n in _MESH_AXES[axis] if n in mesh.auto_axes)
+    parts = math.prod(mesh.shape[n] for n in names)
+    return names if parts > 1 and size % parts == 0 else free
 
   places = [place(*pair) for pair in zip(x.shape, axes, strict=False)]
   if all(p is free or p is None for p in places):

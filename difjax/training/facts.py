@@ -25,12 +25,11 @@ import sys
 import time
 
 import jax
-import numpy as np
 
 from difjax import environment, pytree
 from difjax.data import device
 from difjax.networks import costs
-from difjax.training import peaks, sharding, state
+from difjax.training import sharding, state, topology
 from difjax.training import trainer as trainers
 from difjax.typing import Array, Batch, Params, PyTree
 
@@ -57,7 +56,7 @@ class Facts:
     flops: of a step (1).
     examples: in the data.
     read_bytes: of storage, for a batch.
-    peak: FLOP/s of all chips, None where that is not known.
+    peak: FLOP/s of all devices, None where that is not known.
   """
 
   devices: str
@@ -109,13 +108,13 @@ def of(
     abstract: its state's shapes and shardings.
   """
   devices = mesh.devices.ravel().tolist()
-  kind, count = devices[0].device_kind, peaks.chips(devices)
-  peak = peaks.peak(kind)
-  batch, source = _batch(trainer), trainer.data.source
+  kind, source = devices[0].device_kind, trainer.data.source
+  chip = topology.of_kind(kind)
+  batch = trainers.abstract_batch(trainer, mesh)
   held, copied = sharding.resident(abstract)
   return Facts(
     devices=f'{len(devices)} x {kind}',
-    chips=count,
+    chips=topology.chips(devices),
     mesh=dict(mesh.shape),
     parameters=pytree.count(abstract.params),
     state_bytes=_bytes(jax.tree.leaves(abstract)),
@@ -126,7 +125,7 @@ def of(
     flops=flops(trainer, abstract, batch),
     examples=len(source),
     read_bytes=round(trainer.data.batch_size * source.stored_bytes),
-    peak=None if peak is None else count * peak,
+    peak=len(devices) * chip.flops if chip else None,
   )
 
 
@@ -140,15 +139,16 @@ def flops(
     abstract: its state's shapes.
     batch: shapes of a batch, as the pipeline makes it.
   """
-  key, step = jax.random.key(0), abstract.step.dtype.type(0)
+  step = abstract.step.dtype.type(0)
+  key = lambda: jax.random.key(0)  # traced: devices of a plan run nothing
 
   def prepared(batch: Batch) -> Batch:
     batch = {**batch, 'image': device.to_unit_range(batch['image'])}
-    return batch if trainer.augment is None else trainer.augment(batch, key)
+    return batch if trainer.augment is None else trainer.augment(batch, key())
 
   def loss(params: Params, aux: PyTree, ema: PyTree, batch: Batch) -> Array:
     return trainer.objective.loss(
-      params, aux, None, batch, key, step=step, ema=ema
+      params, aux, None, batch, key(), step=step, ema=ema
     )[0]
 
   count = costs.multiply_accumulates(
@@ -195,15 +195,6 @@ def read_starts(workdir: pathlib.Path) -> list[dict[str, object]]:
     return json.loads(file.read_text()) if file.exists() else []
   except ValueError:
     return []
-
-
-def _batch(trainer: trainers.Trainer) -> dict[str, jax.ShapeDtypeStruct]:
-  """Returns the shapes of a whole batch."""
-  probe, size = trainer.data.rows(0, np.arange(1)), trainer.data.batch_size
-  return {
-    name: jax.ShapeDtypeStruct((size, *value.shape[1:]), value.dtype)
-    for name, value in probe.items()
-  }
 
 
 def _bytes(leaves: object) -> int:

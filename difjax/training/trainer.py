@@ -122,6 +122,19 @@ def compiled(
   return jitted, abstract
 
 
+def abstract_batch(
+  trainer: Trainer, mesh: jax.sharding.Mesh
+) -> dict[str, jax.ShapeDtypeStruct]:
+  """Returns the shapes of a whole batch, as it comes onto the devices."""
+  rows, placed = trainer.data.batch_size, meshes.batch_sharding(mesh)
+  return {
+    name: jax.ShapeDtypeStruct(
+      (rows, *value.shape[1:]), value.dtype, sharding=placed
+    )
+    for name, value in trainer.data.rows(0, np.arange(1)).items()
+  }
+
+
 def _telling(trainer: Trainer, function: step.Step) -> step.Step:
   """Adds to a step's metrics the rates that it was made with.
 

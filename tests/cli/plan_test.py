@@ -30,6 +30,13 @@ def test_without_libtpu_it_says_what_to_install(refused, monkeypatch):
   assert 'pip install difjax[plan]' in line
 
 
+def test_what_does_not_fit_is_told_what_to_change(refused):
+  line = refused(2, 'plan', CONFIG, '--memory=0.0001')
+  assert 'does not fit in the memory of a device' in line
+  assert 'of 0.0 GiB' in line
+  assert 'config.data.batch_size=8 (now 16)' in line
+
+
 def test_a_plan_of_this_machine(call, tmp_path):
   code, out, err = call(
     'plan', CONFIG, f'--out={tmp_path / "out"}',

@@ -9,8 +9,9 @@ import jax.numpy as jnp
 import pytest
 
 from difjax import errors, networks, training
-from difjax.evaluation import compiler, plan, plan_page, topology
+from difjax.evaluation import compiler, plan, plan_page
 from difjax.networks import costs
+from difjax.training import topology
 from difjax.training import trainer as trainers
 from tests import tiny
 

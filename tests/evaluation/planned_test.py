@@ -13,7 +13,8 @@ import pytest
 
 from difjax import config
 from difjax.cli import arguments
-from difjax.evaluation import planned, topology
+from difjax.evaluation import planned
+from difjax.training import topology
 
 ROOT = pathlib.Path(__file__).parents[2]
 TABLE = ROOT / 'tests' / 'golden' / 'plans.json'

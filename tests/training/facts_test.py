@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from difjax import environment, training
-from difjax.training import facts, peaks
+from difjax.training import facts, topology
 from difjax.training import trainer as trainers
 from tests import tiny
 
@@ -73,8 +73,9 @@ def test_mfu_is_the_share_of_the_peak(product):
   assert fast.mfu(0.01) == pytest.approx(0.6)
 
 
-def test_the_peak_is_that_of_all_chips(monkeypatch):
-  monkeypatch.setattr(peaks, 'peak', {'cpu': 5e9}.get)
+def test_the_peak_is_that_of_all_devices(monkeypatch):
+  chip = topology.Chip(kind='cpu', flops=5e9, memory=1, bandwidth=1, links=1)
+  monkeypatch.setattr(topology, 'of_kind', {'cpu': chip}.get)
   assert found(tiny.mean_trainer()).peak == 8 * 5e9
   alone = found(tiny.mean_trainer(mesh=tiny.OneDevice()))
   assert alone.peak == 5e9

@@ -1,14 +1,18 @@
-"""Chips, and the slices of TPUs by the names that people use.
+"""What chips can do, and the slices of TPUs by the names that people use.
 
 Google names slices v2 to v5p by their TensorCores, two a chip, and v5e and v6e
 by their chips; the compiler knows generations and shapes alone, as in
 `v4:2x2x4`. On v4 and v5p both cores of a chip are one device of jax
 ("megacore"), on v3 each is a device with half of the chip's memory.
 
+Figures are the makers', for dense bfloat16 products with float32 sums. Cards of
+the same name that run at other clocks (PCIe, NVL) are not in the list: no
+figure is better than a wrong one. Links are what a chip sends, half of what
+makers call bidirectional.
+
 Sources: the pages of docs.cloud.google.com/tpu/docs on v3, v4, v5e, v5p and
 v6e; Jouppi et al. 2023 (2304.01433), table 4, for the links of v3 and v4;
-NVIDIA's data sheets of A100, H100, H200 and L4. Links are what a chip sends,
-half of what those call bidirectional.
+NVIDIA's data sheets of A100, H100, H200 and L4.
 """
 
 from __future__ import annotations
@@ -17,7 +21,10 @@ import dataclasses
 import math
 import re
 import types
+from collections.abc import Sequence
 from typing import Final
+
+import jax
 
 from difjax import errors
 
@@ -29,7 +36,7 @@ class Chip:
   """What one device of jax can do.
 
   Attributes:
-    kind: of the device, as jax names it.
+    kind: of the device, as jax names it: a pattern of the whole name.
     flops: operations a second in bfloat16 at the peak, dense.
     memory: bytes.
     bandwidth: bytes a second from and to memory.
@@ -57,26 +64,31 @@ _TPUS: Final = types.MappingProxyType({
     links=300e9, config='megacore',
   ),
   'v5e': Chip(  # 400 GB/s both ways
-    kind='TPU v5 lite', flops=197e12, memory=16 * _GIB, bandwidth=819e9,
+    kind='TPU v5( lite|e)', flops=197e12, memory=16 * _GIB, bandwidth=819e9,
     links=200e9,
   ),
   'v5p': Chip(  # 1200 GB/s both ways
-    kind='TPU v5', flops=459e12, memory=95 * _GIB, bandwidth=2765e9,
+    kind='TPU v5p?', flops=459e12, memory=95 * _GIB, bandwidth=2765e9,
     links=600e9, config='megacore',
   ),
   'v6e': Chip(  # 800 GB/s both ways
-    kind='TPU v6 lite', flops=918e12, memory=32 * _GIB, bandwidth=1638e9,
+    kind='TPU v6( lite|e)', flops=918e12, memory=32 * _GIB, bandwidth=1638e9,
     links=400e9,
   ),
 })  # fmt: skip
 
-# NVLink's bandwidth one way, where there is any; else that of PCIe 4 x16.
-_GPUS: Final = (
-  ('H200', 989e12, 141e9, 4800e9, 450e9),
-  ('H100', 989e12, 80e9, 3350e9, 450e9),
-  ('A100-SXM4-80GB', 312e12, 80e9, 2039e9, 300e9),
-  ('A100', 312e12, 40e9, 1555e9, 300e9),
-  ('L4', 121e12, 24e9, 300e9, 32e9),
+# By the pattern of the whole name; links are NVLink, or PCIe 4 x16.
+_GPUS: Final = tuple(
+  Chip(kind=kind, flops=flops, memory=memory, bandwidth=bandwidth, links=links)
+  for kind, flops, memory, bandwidth, links in (
+    ('NVIDIA H200', 989e12, 141e9, 4800e9, 450e9),
+    ('NVIDIA H100 80GB HBM3', 989e12, 80e9, 3350e9, 450e9),
+    ('(NVIDIA )?A100-SXM4-80GB', 312e12, 80e9, 2039e9, 300e9),
+    ('(NVIDIA )?A100-SXM4-40GB', 312e12, 40e9, 1555e9, 300e9),
+    ('NVIDIA A100 80GB PCIe', 312e12, 80e9, 1935e9, 32e9),
+    ('(NVIDIA )?A100-PCIE-40GB', 312e12, 40e9, 1555e9, 32e9),
+    ('NVIDIA L4', 121e12, 24e9, 300e9, 32e9),
+  )
 )
 
 _FLAT: Final = types.MappingProxyType({
@@ -168,16 +180,24 @@ def parse(text: str) -> Slice:
 
 
 def of_kind(kind: str) -> Chip | None:
-  """Returns what a device can do by the name that jax has for its kind.
+  """Returns what a device can do; None where that is not known, as of CPUs.
 
-  None where that is not known, as of CPUs.
+  Args:
+    kind: as a jax device spells it, such as 'TPU v5 lite'.
   """
-  for chip in _TPUS.values():
-    if chip.kind == kind:
+  for chip in (*_TPUS.values(), *_GPUS):
+    if re.fullmatch(chip.kind, kind):
       return chip
-  for name, flops, memory, bandwidth, links in _GPUS:
-    if name in kind:
-      return Chip(
-        kind=kind, flops=flops, memory=memory, bandwidth=bandwidth, links=links
-      )
   return None
+
+
+def chips(devices: Sequence[jax.Device]) -> int:
+  """Counts chips: devices at the same place of the same slice are one."""
+  return len({_place(device) for device in devices})
+
+
+def _place(device: jax.Device) -> tuple[object, ...]:
+  coords = getattr(device, 'coords', None)
+  if coords is None:  # not a TPU: every device is a chip
+    return (device.id,)
+  return getattr(device, 'slice_index', 0), *coords

@@ -1,11 +1,14 @@
-"""Slices by the names that people use."""
+"""Slices by the names that people use, chips by those of jax."""
 
 from __future__ import annotations
 
+import types
+
+import jax
 import pytest
 
 from difjax import errors
-from difjax.evaluation import topology
+from difjax.training import topology
 
 
 @pytest.mark.parametrize(('text', 'name', 'devices', 'memory'), [
@@ -62,9 +65,50 @@ def test_others_are_refused(text, said):
   assert len(str(caught.value).splitlines()) == 1
 
 
-def test_devices_by_kind():
-  assert topology.of_kind('TPU v5 lite').flops == 197e12
-  assert topology.of_kind('TPU v5').flops == 459e12
-  assert topology.of_kind('NVIDIA H100 80GB HBM3').flops == 989e12
-  assert topology.of_kind('NVIDIA A100-SXM4-80GB').memory == 80e9
-  assert topology.of_kind('cpu') is None
+@pytest.mark.parametrize(('kind', 'tera'), [
+  ('TPU v3', 61.5), ('TPU v4', 275), ('TPU v5 lite', 197), ('TPU v5e', 197),
+  ('TPU v5', 459), ('TPU v5p', 459), ('TPU v6 lite', 918), ('TPU v6e', 918),
+  ('NVIDIA A100-SXM4-40GB', 312), ('NVIDIA A100 80GB PCIe', 312),
+  ('NVIDIA H100 80GB HBM3', 989), ('NVIDIA H200', 989), ('NVIDIA L4', 121),
+])  # fmt: skip
+def test_the_makers_figures(kind, tera):
+  """A v3's is half of its chip's: each of the cores is a device."""
+  assert topology.of_kind(kind).flops == tera * 1e12
+
+
+@pytest.mark.parametrize(('kind', 'memory'), [
+  ('NVIDIA A100-SXM4-80GB', 80e9), ('A100-SXM4-40GB', 40e9),
+  ('NVIDIA H200', 141e9), ('TPU v5', 95 * 2**30),
+])  # fmt: skip
+def test_memory_by_kind(kind, memory):
+  assert topology.of_kind(kind).memory == memory
+
+
+@pytest.mark.parametrize('kind', [
+  'cpu', 'TPU v4 lite', 'NVIDIA H100 PCIe', 'NVIDIA H100 NVL', 'TPU v50',
+  'NVIDIA L40S', '',
+])  # fmt: skip
+def test_what_is_not_known_has_none(kind):
+  assert topology.of_kind(kind) is None
+
+
+def core(number, coords, slice_index=0):
+  return types.SimpleNamespace(
+    id=number, coords=coords, slice_index=slice_index
+  )
+
+
+def test_two_cores_are_a_chip():
+  places = [(x, y, 0) for x in range(2) for y in range(2)]
+  host = [core(i, places[i // 2]) for i in range(8)]  # of a v3
+  assert topology.chips(host) == 4
+  assert topology.chips(host[:1]) == 1
+
+
+def test_slices_have_chips_of_their_own():
+  slices = [core(i, (0, 0, 0), slice_index=i) for i in range(3)]
+  assert topology.chips(slices) == 3
+
+
+def test_a_device_without_a_place_is_a_chip():
+  assert topology.chips(jax.devices()) == len(jax.devices())
