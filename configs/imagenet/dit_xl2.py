@@ -34,7 +34,7 @@ def get_config() -> config_dict.ConfigDict:
   config.steps = 7_000_000
   config.optimiser = parts.adam(parts.constant(1e-4), clip_norm=None)
   config.ema = dict(main=dict(type='training.ConstantEMA', rate=0.9999))
-  config.mesh = dict(type='training.Mesh', data=2, fsdp=-1)
+  config.mesh = dict(type='training.Mesh', data=-1, fsdp=16)
   config.rules = parts.dit_rules()
   config.checkpoints = parts.checkpoints(every=5_000, keep_every=50_000)
   config.plan = dict(type='evaluation.Slices', names=('v5e-256', 'v4-32'))

@@ -75,7 +75,7 @@ def test_constrain_is_nothing_without_a_mesh():
 
 
 def test_constrain_lays_the_batch_over_data_and_fsdp():
-  with jax.set_mesh(mesh(data=1, fsdp=1, tensor=1)):
+  with jax.set_mesh(mesh(data=2, fsdp=2, tensor=1)):
     text = primitives(jnp.zeros((4, 3)), 'batch')
     assert 'sharding_constraint' in text
     assert "('data', 'fsdp')" in text
@@ -83,9 +83,16 @@ def test_constrain_lays_the_batch_over_data_and_fsdp():
 
 
 def test_constrain_is_nothing_on_axes_that_the_mesh_lacks():
-  with jax.set_mesh(mesh(tensor=1)):
+  with jax.set_mesh(mesh(tensor=2)):
     x = jnp.zeros((4, 3))
     assert 'sharding_constraint' not in primitives(x, 'batch')
+
+
+def test_constrain_is_nothing_on_axes_of_one_device():
+  """Weights by head would else be whole wherever heads are not split."""
+  with jax.set_mesh(mesh(data=2, fsdp=2, tensor=1)):
+    x = jnp.zeros((4, 3, 2))
+    assert 'sharding_constraint' not in primitives(x, 'whole', 'whole', 'heads')
 
 
 def test_constrain_leaves_sizes_that_the_mesh_does_not_divide():
