@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import math
 import re
 import types
 from collections.abc import Iterator, Mapping, Sequence
@@ -34,7 +35,11 @@ _CUTS: Final = frozenset({'dynamic-slice'})
 _VIEWS: Final = frozenset({'bitcast', 'copy', 'reshape', 'get-tuple-element'})
 _REDUCES: Final = frozenset({'all-reduce', 'all-reduce-start'})
 _CHAIN = re.compile(r'(?:channel_id=|chain_id=")(\d+)')
-_NUMBER = re.compile(r'constant\((\d+)\)')
+_NUMBER = re.compile(r'^constant\((\d+)\)')
+_PLACE = re.compile(r'\bindex=(\d+)')
+_COUNTERS = ('s32[]', 'u32[]', 's64[]')
+_TAKES: Final = frozenset({'get-tuple-element'})
+_SUMS: Final = frozenset({'add'})
 
 _Chains = set[tuple[str, ...]]
 
@@ -169,21 +174,46 @@ def _parts(
 
 
 def _rounds(program: hlo.Program, loop: hlo.Instruction) -> int:
-  """Rounds of a loop: as noted, or what its condition compares with."""
+  """Rounds of a loop: as noted, or what its condition compares with.
+
+  The counter starts at zero. Where a body does several rounds at once it goes
+  up by as many.
+  """
   noted = loop.trips()
   if noted is not None:
     return noted
   (name,) = loop.called('condition')
-  constants = [
-    int(number)
+  limits = [
+    number
     for computation in _reached(program, name)
     for instruction in program.computations[computation].values()
-    for number in _NUMBER.findall(
-      f'{instruction.operation}({instruction.rest}'
-    )
-    if instruction.type.startswith(('s32[]', 'u32[]', 's64[]'))
+    for number in _constant(instruction)
   ]
-  return max(constants, default=1)
+  return math.ceil(max(limits, default=1) / _stride(program, loop))
+
+
+def _stride(program: hlo.Program, loop: hlo.Instruction) -> int:
+  """How far the counter of a loop goes in a round."""
+  (condition,), (body,) = loop.called('condition'), loop.called('body')
+  inside = program.computations[body]
+  (root,) = (found for found in inside.values() if found.root)
+  for found in program.computations[condition].values():
+    place = _PLACE.search(found.rest)
+    if found.operation not in _TAKES or not place:
+      continue
+    following = inside.get(root.operands[int(place[1])])
+    if following and following.operation in _SUMS:
+      steps = (inside[name] for name in following.operands if name in inside)
+      return max(number for step in steps for number in (1, *_constant(step)))
+  return 1
+
+
+def _constant(instruction: hlo.Instruction) -> list[int]:
+  """The value of an integer that is written out, in a list."""
+  if not instruction.type.startswith(_COUNTERS):
+    return []
+  text = f'{instruction.operation}({instruction.rest}'
+  return [int(number) for number in _NUMBER.findall(text)]
 
 
 def _reached(program: hlo.Program, name: str) -> Iterator[str]:

@@ -73,6 +73,16 @@ def test_loops_count_as_often_as_they_run(note, rounds):
   }
 
 
+def test_loops_that_do_two_rounds_at_once():
+  text = textwrap.dedent(LOOP).replace('NOTE', '').replace(
+    'ROOT %t = (s32[], f32[8]{0}, bf16[2,4]{1,0}) tuple(%i,',
+    '%two = s32[] constant(2)\n  %j = s32[] add(%i, %two)\n  '
+    'ROOT %t = (s32[], f32[8]{0}, bf16[2,4]{1,0}) tuple(%j,',
+  )  # fmt: skip
+  count, _, _ = counted(text)['all-gather', 'bf16']
+  assert count == 3  # at 0, 2 and 4 of 5
+
+
 def test_the_whole_side_counts():
   found = counted(main(
     '%x = f32[8]{0} parameter(0)',
