@@ -22,6 +22,6 @@ def get_config() -> config_dict.ConfigDict:
   config = edm2_parts.imagenet512(
     channels=448, rate=0.0065, dropout=0.1, mega_images=896
   )
-  config.mesh = dict(type='training.Mesh', data=-1, fsdp=64)
+  config.mesh = dict(type='training.Mesh', data=-1, fsdp=32)
   config.plan = dict(type='evaluation.Slices', names=('v5p-256',))
   return config

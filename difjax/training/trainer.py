@@ -178,7 +178,7 @@ def build_mesh(
   """
   try:
     mesh = trainer.mesh.build(devices)
-  except ValueError as error:
+  except (ValueError, NotImplementedError) as error:  # the latter of a torus
     raise errors.ConfigError(f'config.mesh: {error}') from error
   shards, parts = meshes.batch_shards(mesh), trainer.optimiser.accumulate
   if parts < 1 or trainer.data.batch_size % (shards * parts):
