@@ -13,6 +13,12 @@ from ml_collections import config_dict
 
 from configs import adm_parts as adm
 
+NOTE = (
+  'compiles for minutes, since its blocks are not scanned: a level has two or '
+  'three, each gives or takes a skip, most differ in shape, and official '
+  'checkpoints name every block'
+)
+
 
 def get_config() -> config_dict.ConfigDict:
   """Returns the experiment."""
@@ -22,6 +28,6 @@ def get_config() -> config_dict.ConfigDict:
   )
   config.plan = dict(
     type='evaluation.Slices', names=('v4-128',), image=(256, 256, 3),
-    classes=1_000,
+    classes=1_000, note=NOTE,
   )  # fmt: skip
   return config

@@ -161,6 +161,19 @@ def test_without_libtpu_it_says_what_to_install(monkeypatch):
     compiler.devices(topology.parse('v5e-256'))
 
 
+class Torus(training.Mesh):
+  """A mesh that does not lie in a torus, as jax says it."""
+
+  def build(self, devices=None):
+    """Refuses."""
+    raise NotImplementedError('Failed to find assignment')
+
+
+def test_a_mesh_that_no_torus_has_is_refused():
+  with pytest.raises(errors.ConfigError, match='mesh: Failed to find'):
+    trainers.build_mesh(tiny.trainer(mesh=Torus()))
+
+
 def test_a_mesh_for_given_devices():
   trainer = tiny.trainer(mesh=training.Mesh(data=2, fsdp=-1))
   mesh = trainers.build_mesh(trainer, jax.devices()[:4])

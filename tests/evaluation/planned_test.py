@@ -20,6 +20,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 TABLE = ROOT / 'configs' / 'plans.json'
 ROWS = json.loads(TABLE.read_text())
 FULL = 0.95  # of a device's memory, at most
+LONG = 300.0  # seconds
 QUICKEST = 2
 
 
@@ -45,6 +46,12 @@ def test_every_slice_that_a_config_names_has_been_compiled_for(name, place):
   )
   assert row, again
   assert row['digest'] == planned.digest(spec(name)), again
+
+
+@pytest.mark.parametrize('row', ROWS.values(), ids=list(ROWS))
+def test_a_step_that_compiles_for_long_says_why(row):
+  assert row['note'] == spec(row['config'])['plan'].get('note', '')
+  assert row['note'] or row['compile_work'] < LONG
 
 
 @pytest.mark.parametrize('row', ROWS.values(), ids=list(ROWS))
@@ -96,6 +103,9 @@ def test_the_table_of_plans_is_shown():
   text = (ROOT / 'configs' / 'README.md').read_text()
   table = '\n'.join([8 * '|---' + '|', *map(line, ROWS.values())])
   assert table in text, f'in configs/README.md:\n{table}'
+  words = ' '.join(text.split())
+  for row in ROWS.values():
+    assert row['note'] in words
 
 
 def test_dit_xl2_sends_little_more_than_it_must():
