@@ -42,7 +42,7 @@ _COMPILE_ONLY: Final = types.MappingProxyType({
   'JAX_ENABLE_COMPILATION_CACHE': 'false',  # it would hide the compiler's time
   'ALLOW_MULTIPLE_LIBTPU_LOAD': '1',
   'TPU_SKIP_MDS_QUERY': '1',
-  'TPU_ACCELERATOR_TYPE': 'none',
+  'TPU_ACCELERATOR_TYPE': 'v5litepod-8',  # any that it knows, or it warns
   'TPU_WORKER_HOSTNAMES': 'localhost',
   'TPU_STDERR_LOG_LEVEL': '3',
   'TPU_MIN_LOG_LEVEL': '3',
