@@ -14,7 +14,7 @@ flags:
                         as many images as a batch has, in place of a step
   --memory=GIB          of a device; what is known of it if left out
   --json=FILE           for all figures
-  --out=DIR             for plan.txt, plan.json and a picture of bars, plan.png
+  --out=DIR             for plan.html, a page with bars, plan.json, plan.png
   --record=FILE         a table of plans, in which the row is written anew
 
 Prints parameters, state and memory a device, operations, collectives against
@@ -67,7 +67,7 @@ def main(argv: list[str]) -> int:
   if values.topology is not None and 'jax' not in sys.modules:
     os.environ.update(_COMPILE_ONLY)
 
-  from difjax.evaluation import plan, plan_page, planned, plots
+  from difjax.evaluation import plan, plan_page, planned, plots, report
   from difjax.training import topology
 
   place = topology.parse(values.topology) if values.topology else None
@@ -82,9 +82,9 @@ def main(argv: list[str]) -> int:
     plots.write(values.json, record)
   if values.out is not None:
     out = pathlib.Path(values.out)
-    plots.write(out / 'plan.txt', f'{text}\n'.encode())
     plots.write(out / 'plan.json', record)
     plots.write(out / 'plan.png', plan_page.bars(found))
+    report.write(out / 'plan.html', plan_page.page(_name(path), found))
   if values.record is not None:
     planned.record(values.record, _name(path), spec, found)
   return 0

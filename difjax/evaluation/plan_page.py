@@ -1,11 +1,11 @@
-"""A plan as text and as bars."""
+"""A plan as text, as bars and as a page."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from difjax.evaluation import plan as plans
-from difjax.evaluation import plots
+from difjax.evaluation import plots, report
 
 _GIB = 2**30
 _UNITS = ('B', 'KiB', 'MiB', 'GiB', 'TiB')
@@ -33,6 +33,40 @@ def text(plan: plans.Plan) -> str:
     + ', '.join(f'{k} {v}' for k, v in plan.versions.items() if v),
   ]
   return '\n'.join(lines)
+
+
+def page(name: str, plan: plans.Plan) -> str:
+  """Returns a plan as an HTML document.
+
+  Args:
+    name: of the config.
+    plan: its plan.
+  """
+  alt = 'Memory, collectives and the least time of a step, as bars'
+  caption = (
+    'Memory and collectives are those of the compiled program; the least times '
+    'are computed.'
+  )
+  sections = (
+    report.Section(
+      title='What a step needs',
+      figures=(report.Figure(png=bars(plan), caption=caption, alt=alt),),
+    ),
+    report.Section(
+      title='In figures',
+      details=(report.Details(summary='All of the plan', text=text(plan)),),
+    ),
+  )
+  facts = {
+    'devices': f'{plan.chips}',
+    'parameters': f'{plan.parameters:,}',
+    'memory a device': size(plan.memory_needed),
+  }
+  if plan.mfu is not None:
+    facts['MFU at most'] = f'{plan.mfu:.0%}'
+  return report.render(
+    f'Plan of {name}', f'A {plan.step} step on {plan.slice}.', sections, facts
+  )
 
 
 def size(count: float) -> str:
