@@ -48,7 +48,9 @@ ORDER = {
     'tar_index shards'
   ),
   'metrics': (
-    'statistics classifier frechet nearest precision_recall two_sample'
+    'statistics classifier frechet distances nearest precision_recall '
+    'two_sample scores kernel extrapolation memorisation extraction '
+    'reference'
   ),
   'training': (
     'distributed state ema optimisers mesh sharding manifest schema '

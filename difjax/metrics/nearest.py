@@ -1,52 +1,19 @@
 """Nearest neighbours, and whether samples sit closer to training than they may.
 
-Distances are sums of squared differences rather than |a|^2 + |b|^2 - 2 a.b: a
-copy is at distance 0 exactly and ties are ties, which the figures made from
-them turn on. Nothing larger than `chunk` rows of distances is ever held.
+A copy is at distance 0 exactly and ties are ties: see `distances`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 
 from difjax import errors
-from difjax.metrics import statistics
+from difjax.metrics import distances
 from difjax.typing import Array
-
-CHUNK = 1024
-
-
-def squared_distances(
-  queries: Array, references: Array, chunk: int = CHUNK
-) -> Iterator[tuple[slice, np.ndarray]]:
-  """Squared Euclidean distances, a block of queries at a time.
-
-  Args:
-    queries: [N, d].
-    references: [M, d].
-    chunk: rows of a block, at most.
-
-  Yields:
-    The rows of the block, and their distances [rows, M] in float64.
-  """
-  from scipy.spatial import distance
-
-  queries = statistics.as_features(queries)
-  references = statistics.as_features(references)
-  if queries.shape[1] != references.shape[1]:
-    raise errors.DataError(
-      f'features of {queries.shape[1]} and of {references.shape[1]} entries '
-      'cannot be compared: make both in the same way'
-    )
-  for start in range(0, len(queries), chunk):
-    rows = slice(start, start + chunk)
-    yield rows, distance.cdist(queries[rows], references, 'sqeuclidean')
 
 
 def nearest_neighbours(
-  queries: Array, references: Array, k: int = 1, chunk: int = CHUNK
+  queries: Array, references: Array, k: int = 1, chunk: int = distances.CHUNK
 ) -> tuple[np.ndarray, np.ndarray]:
   """The k nearest references of every query, nearest first.
 
@@ -54,7 +21,7 @@ def nearest_neighbours(
     queries: [N, d].
     references: [M, d], M >= k.
     k: neighbours of each.
-    chunk: rows of distances held at once.
+    chunk: rows of distances held at once, at most.
 
   Returns:
     Euclidean distances [N, k] and indices [N, k]; of equals, the lower index
@@ -63,13 +30,8 @@ def nearest_neighbours(
   Raises:
     DataError: malformed features, or fewer references than k.
   """
-  references = statistics.as_features(references, at_least=k)
-  distances, indices = [], []
-  for _, squared in squared_distances(queries, references, chunk):
-    order = np.argsort(squared, axis=1, kind='stable')[:, :k]
-    indices.append(order)
-    distances.append(np.sqrt(np.take_along_axis(squared, order, axis=1)))
-  return np.concatenate(distances), np.concatenate(indices)
+  squared, indices = distances.k_nearest(queries, references, k, chunk)
+  return np.sqrt(squared), indices
 
 
 def nearest_ratio(samples: Array, held_out: Array, train: Array) -> float:
@@ -87,12 +49,20 @@ def nearest_ratio(samples: Array, held_out: Array, train: Array) -> float:
     DataError: malformed features, or held-out images that are themselves
       copies of training images (at least half of them).
   """
-  generated, real = (
-    np.median(nearest_neighbours(features, train)[0])
-    for features in (samples, held_out)
+  return ratio_of(
+    *(nearest_neighbours(x, train)[0][:, 0] for x in (samples, held_out))
   )
+
+
+def ratio_of(samples: np.ndarray, held_out: np.ndarray) -> float:
+  """The ratio of the medians of nearest distances [N] and [M].
+
+  Raises:
+    DataError: half of the held-out images are training images.
+  """
+  real = np.median(held_out)
   if real == 0:
     raise errors.DataError(
       'half of the held-out images are in the training set: split them apart'
     )
-  return float(generated / real)
+  return float(np.median(samples) / real)

@@ -12,12 +12,15 @@ and two disjoint batches combine without looking at the features again:
 Unlike running sums of x and x x^T, (3) subtracts nothing large, so an offset
 that is common to all features costs no digits (Chan, Golub and LeVeque,
 "Algorithms for computing the sample variance", 1983). Shards may be gathered
-apart and merged; merging in index order makes the result bit-stable.
+apart and merged, in any order up to rounding; merging in index order makes the
+result bit-stable.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -31,6 +34,17 @@ class Gaussian(NamedTuple):
 
   mean: Array
   covariance: Array
+
+
+class Estimate(NamedTuple):
+  """A figure over parts of a set: their mean, and their standard deviation.
+
+  The deviation divides by the number of parts, as every tool prints it; it is
+  of one part, not of the mean.
+  """
+
+  mean: float
+  std: float
 
 
 def as_features(features: Array, at_least: int = 1) -> np.ndarray:
@@ -67,8 +81,36 @@ class Moments:
     centred = features - mean
     return cls(len(features), mean, centred.T @ centred)
 
+  @classmethod
+  def of_gaussian(cls, gaussian: Gaussian, count: int) -> Moments:
+    """Moments that stored statistics of `count` features were made from."""
+    mean, covariance = (np.asarray(part, np.float64) for part in gaussian)
+    return cls(count, mean, covariance * (count - 1))
+
+  @classmethod
+  def of_batches(cls, batches: Iterable[Array]) -> Moments:
+    """Moments of all batches [n_i, d] of a stream, none of which is kept.
+
+    Raises:
+      DataError: there is no batch, one is malformed, or d varies.
+    """
+    parts = (cls.of(batch) for batch in batches)
+    first = next(parts, None)
+    if first is None:
+      raise errors.DataError('there are no features: no batch was given')
+    return functools.reduce(cls.merge, parts, first)
+
   def merge(self, other: Moments) -> Moments:
-    """Moments of this batch and a disjoint one, equations (2) and (3)."""
+    """Moments of this batch and a disjoint one, equations (2) and (3).
+
+    Raises:
+      DataError: their features differ in length.
+    """
+    if self.mean.shape != other.mean.shape:
+      raise errors.DataError(
+        f'features of {self.mean.size} and of {other.mean.size} entries cannot '
+        'be merged: make both in the same way'
+      )
     count = self.count + other.count
     gap = other.mean - self.mean
     between = np.outer(gap, gap) * (self.count * other.count / count)

@@ -107,3 +107,67 @@ def test_statistics_that_do_not_fit_are_refused(mean, covariance):
     frechet.frechet_distance(
       gaussian(np.zeros(2), np.eye(2)), gaussian(mean, covariance)
     )
+
+
+@pytest.mark.parametrize(
+  ('lowest', 'change'), [(0, 1e-3), (-2, 1e-6), (-6, 1e-4), (0, 1e-7)]
+)
+def test_a_tiny_distance_keeps_its_digits(lowest, change):
+  # Down to 1e-15 of the traces, where their difference is rounding alone.
+  rng, q = np.random.default_rng(6), rotation(50, seed=7)
+  a = np.logspace(0, lowest, 50)
+  b = a * (1 + change * rng.normal(size=50))
+  exact = np.sum((np.sqrt(a) - np.sqrt(b)) ** 2)
+  zero = np.zeros(50)
+  distance = frechet.frechet_distance(
+    gaussian(zero, (q * a) @ q.T), gaussian(zero, (q * b) @ q.T)
+  )
+  assert distance == pytest.approx(exact, rel=1e-6, abs=0)
+
+
+def test_nearly_equal_covariances_of_different_rank():
+  # (3) pads: the third direction of b has no partner in a.
+  a = gaussian(np.zeros(3), np.diag([1.0, 1, 0]))
+  b = gaussian(np.zeros(3), np.diag([1.0, 1, 1e-9]))
+  for one, other in ((a, b), (b, a)):
+    distance = frechet.frechet_distance(one, other)
+    assert distance == pytest.approx(1e-9, rel=1e-6, abs=0)
+
+
+CASES = (
+  'well', 'rankdef', 'nearsing', 'rank1', 'one_zero', 'large', 'tiny'
+)  # fmt: skip
+
+
+def of_case(golden, case, i):
+  names = f'fd_{case}_mu{i}', f'fd_{case}_sigma{i}'
+  return statistics.Gaussian(*(golden[name] for name in names))
+
+
+@pytest.mark.parametrize(
+  'code', ['pytorch_fid', 'torch_fidelity', 'adm', 'pytorch_fid_scipy1153']
+)
+@pytest.mark.parametrize('case', CASES)
+def test_official_codes(golden, case, code):
+  distance = frechet.frechet_distance(
+    of_case(golden, case, 1), of_case(golden, case, 2)
+  )
+  exact = float(golden[f'fd_{case}_{code}'])
+  assert distance == pytest.approx(exact, rel=1e-7, abs=0)
+
+
+@pytest.mark.parametrize('case', ['same', 'same_singular'])
+def test_equal_statistics_are_at_no_distance(golden, case):
+  # The official codes say up to 1.6e-7 here, and below 0.
+  a, b = (of_case(golden, case, i) for i in (1, 2))
+  assert 0 <= frechet.frechet_distance(a, b) < 1e-20
+
+
+@pytest.mark.parametrize('code', ['adm_fid', 'torchfidelity_fid'])
+def test_official_codes_from_features(golden, code):
+  a, b = (
+    statistics.Moments.of(golden[name]).gaussian
+    for name in ('feat_real', 'feat_fake')
+  )
+  exact = float(golden[f'{code}_real_fake'])
+  assert frechet.frechet_distance(a, b) == pytest.approx(exact, rel=1e-6)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from difjax import errors
-from difjax.metrics import precision_recall
+from difjax.metrics import distances, precision_recall
 
 
 def column(*numbers):
@@ -67,3 +67,54 @@ def test_sets_far_apart_do_not_overlap():
 def test_more_points_than_k_are_needed():
   with pytest.raises(errors.DataError, match='N >= 4'):
     precision_recall.overlap(REAL, REAL, k=3)
+
+
+def test_open_balls_leave_the_sphere_out():
+  # 5 is on the sphere of 3, 2 on those of 1 and 3; 2.5 is inside that of 3.
+  generated = column(5, 2, 2.5)
+  closed = precision_recall.overlap(generated, REAL, k=1)
+  opened = precision_recall.overlap(generated, REAL, k=1, closed=False)
+  assert (closed.precision, opened.precision) == (1, pytest.approx(2 / 3))
+  assert closed.density == pytest.approx(4 / 3)
+  assert opened.density == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize('k', [3, 5])
+def test_prdc(golden, k):
+  got = figures(golden['feat_fake'], golden['feat_real'], k=k, closed=False)
+  names = 'precision', 'recall', 'density', 'coverage'
+  exact = [golden[f'prdc_k{k}_{name}'] for name in names]
+  np.testing.assert_allclose(got, exact, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+  ('k', 'prefix'),
+  [(3, 'torchfidelity_prc_k3'), (5, 'torchfidelity_prc_k5'), (3, 'adm')],
+)
+def test_torch_fidelity_and_adm(golden, k, prefix):
+  got = precision_recall.overlap(
+    golden['feat_fake'], golden['feat_real'], k=k
+  )
+  exact = golden[f'{prefix}_precision'], golden[f'{prefix}_recall']
+  np.testing.assert_allclose((got.precision, got.recall), exact, rtol=1e-7)
+
+
+@pytest.mark.parametrize('k', [3, 5])
+def test_f_score_of_torch_fidelity(golden, k):
+  got = precision_recall.overlap(
+    golden['feat_fake'], golden['feat_real'], k=k
+  )
+  exact = float(golden[f'torchfidelity_prc_k{k}_f_score'])
+  assert got.f_score == pytest.approx(exact, rel=1e-6)
+  apart = precision_recall.overlap(REAL, REAL + 100, k=1)
+  assert apart.f_score == 0
+
+
+@pytest.mark.parametrize(
+  ('name', 'features'), [('real', 'feat_real'), ('fake', 'feat_fake')]
+)
+def test_radii_are_those_of_adm(golden, name, features):
+  squared, _ = distances.k_nearest(golden[features], golden[features], 4)
+  np.testing.assert_allclose(
+    squared[:, 3:], golden[f'adm_radii_{name}'], rtol=1e-5
+  )
