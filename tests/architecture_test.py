@@ -45,12 +45,12 @@ ORDER = {
   'data': (
     'source order images transforms mapped pipeline device digits idx cifar '
     'npz folder synthetic example tfrecord tfds lmdb stylegan prepare tar '
-    'tar_index shards'
+    'tar_index shards text'
   ),
   'metrics': (
     'statistics classifier frechet distances nearest precision_recall '
     'two_sample scores kernel extrapolation memorisation extraction '
-    'reference'
+    'reference resize features inception resnet clip'
   ),
   'training': (
     'distributed state ema optimisers mesh sharding manifest schema '
@@ -70,7 +70,8 @@ ORDER = {
     'score_sde_weights score_sde_refinenet_keys score_sde_refinenet score_sde '
     'edm_arguments edm_diffusion edm_keys edm edm2 '
     'adm_settings adm_keys adm_networks adm consistency_models '
-    'dit_layout dit sit imported workdir'
+    'dit_layout dit sit imported workdir '
+    'feature_files inception resnet clip'
   ),
   'cli': 'arguments train sample evaluate report convert ema data bench '
     'doctor plan supervise goodput',

@@ -1,0 +1,108 @@
+"""CLIP against the outputs of transformers, random weights, tiny towers."""
+
+from __future__ import annotations
+
+import functools
+import json
+import pathlib
+import shutil
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from difjax import errors
+from difjax.interop import clip as importer
+from difjax.metrics import clip
+
+GOLDEN = pathlib.Path(__file__).parents[2].parent / 'shared/golden/clip'
+
+
+@functools.cache
+def official():
+  if not GOLDEN.is_dir():
+    pytest.skip(f'{GOLDEN} is not there: no official outputs')
+  with np.load(GOLDEN / 'io.npz') as file:
+    return dict(file)
+
+
+def check(ours, name):
+  """Compares within ten times what float32 costs the official code."""
+  exact, found = official()[f'{name}__f64'], official()[name]
+  tolerance = 10 * abs(found - exact).max() + 2e-6 * abs(exact).max()
+  np.testing.assert_allclose(ours, exact, rtol=0, atol=tolerance)
+
+
+def run(tower, *inputs):
+  return jax.jit(tower.network.apply)({'params': tower.params}, *inputs)
+
+
+def test_both_towers():
+  io, model = official(), importer.load(GOLDEN / 'model')
+  text = run(model.text, io['input_ids'])
+  check(text.last, 'text_last_hidden')
+  check(text.pooled, 'text_pooled')
+  check(text.penultimate, 'text_penultimate_hidden')
+  check(text.projected, 'text_proj')
+  image = run(model.image, np.moveaxis(io['pixel_values'], 1, -1))
+  check(image.last, 'vision_last_hidden')
+  check(image.pooled, 'vision_pooled')
+  check(image.penultimate, 'vision_penultimate_hidden')
+  check(image.projected, 'vision_proj')
+  cosines = clip.cosines(
+    image.projected[:, None], text.projected[None])
+  check(model.scale * cosines, 'logits_per_image')
+
+
+@pytest.mark.parametrize('folder', ['text_encoder', 'text_encoder_tf5_keys'])
+def test_text_towers_of_stable_diffusion(folder):
+  io = official()
+  model = importer.load(GOLDEN / folder)
+  assert model.image is None
+  text = run(
+    model.text, io['input_ids'], io['attention_mask_for_masked'])
+  real = official()['text_last_hidden_masked__f64']
+  assert text.last.shape == real.shape
+
+
+def test_masked_tokens_are_not_attended_to():
+  io, model = official(), importer.load(GOLDEN / 'model')
+  text = run(model.text, io['input_ids'], io['attention_mask_for_masked'])
+  check(text.last, 'text_last_hidden_masked')
+
+
+def test_published_counts_of_parameters():
+  """ViT-B/32 has 151,277,313, of which one is the factor of the cosines."""
+  text = jax.eval_shape(
+    clip.TextTower().init, jax.random.key(0), jnp.zeros((1, 77), int))
+  image = jax.eval_shape(
+    clip.ImageTower().init, jax.random.key(0), jnp.zeros((1, 224, 224, 3)))
+  sizes = [leaf.size for leaf in jax.tree.leaves((text, image))]
+  assert sum(sizes) + 1 == 151_277_313
+
+
+def copied(tmp_path, **changes):
+  """A text tower of which some settings are changed."""
+  official()
+  shutil.copytree(GOLDEN / 'text_encoder', tmp_path, dirs_exist_ok=True)
+  place = tmp_path / 'config.json'
+  place.chmod(0o644)
+  settings = {**json.loads(place.read_text()), **changes}
+  place.write_text(json.dumps(settings))
+  return tmp_path
+
+
+def test_an_unknown_activation_is_refused(tmp_path):
+  with pytest.raises(errors.ConfigError, match="hidden_act is 'relu'"):
+    importer.load(copied(tmp_path, hidden_act='relu'))
+
+
+def test_heads_that_do_not_divide_are_refused(tmp_path):
+  with pytest.raises(errors.ConfigError, match='does not divide 32'):
+    importer.load(copied(tmp_path, num_attention_heads=5))
+
+
+def test_missing_weights_say_where_to_get_them(tmp_path):
+  with pytest.raises(errors.DataError, match=r'fetch https://huggingface\.co'):
+    importer.load(tmp_path)
