@@ -153,7 +153,7 @@ def _image(
     trunk=trunk, width=width, patch=patch, projection=projection)
   return features.Extractor(
     network=network, params=params, convention=CONVENTION, size=(side, side),
-    sha256=found.sha256, published=False)
+    sha256=found.sha256, published=False, family='clip')
 
 
 def _projection(

@@ -68,7 +68,8 @@ def load(
   return features.Extractor(
     network=inception.Inception(), params=params(found),
     convention=convention, size=(inception.SIDE, inception.SIDE),
-    sha256=found.sha256, published=found.sha256 == WEIGHTS.sha256)
+    sha256=found.sha256, published=found.sha256 == WEIGHTS.sha256,
+    family='inception')
 
 
 def _shapes() -> dict[str, Shape]:

@@ -83,4 +83,5 @@ def load(
   return features.Extractor(
     network=resnet.CifarResNet(blocks, len(tree['linear']['bias'])),
     params=tree, convention=CONVENTION, size=(_SIDE, _SIDE),
-    sha256=found.sha256, published=found.sha256 == published.sha256)
+    sha256=found.sha256, published=found.sha256 == published.sha256,
+    family=f'resnet{6 * blocks + 2}')

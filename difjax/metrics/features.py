@@ -31,6 +31,7 @@ class Extractor:
     size: (H, W) that the network reads; None for that of the images.
     sha256: of the file of weights.
     published: the weights are those that figures are published with.
+    family: what a Frechet distance on the network is named after.
   """
 
   network: nn.Module
@@ -39,6 +40,13 @@ class Extractor:
   size: tuple[int, int] | None
   sha256: str
   published: bool
+  family: str
+
+  @property
+  def title(self) -> str:
+    """Names the network, with other weights than the published by sha256."""
+    return self.family if self.published else (
+      f'{self.family}_{self.sha256[:8]}')
 
   def function(
     self, select: Callable[[Any], Any]

@@ -18,7 +18,9 @@ they are 10 to 17 % apart (Parmar et al., 2104.11222).
 from __future__ import annotations
 
 import dataclasses
+import types
 from collections.abc import Callable
+from typing import Final
 
 import jax
 import jax.numpy as jnp
@@ -79,6 +81,11 @@ PYTORCH_FID = Convention(matrix=centre_bilinear, zero=(127.5,), unit=(127.5,))
 TENSORFLOW = Convention(matrix=corner_bilinear, zero=(128.0,), unit=(128.0,))
 SCORE_SDE = Convention(matrix=corner_bilinear, zero=(127.5,), unit=(127.5,))
 CLEAN_FID = Convention(matrix=antialiased_bicubic, zero=(128.0,), unit=(128.0,))
+# By the code that has them; ADM, EDM and torch-fidelity have TensorFlow's.
+CONVENTIONS: Final = types.MappingProxyType({
+  'clean-fid': CLEAN_FID, 'pytorch-fid': PYTORCH_FID, 'score-sde': SCORE_SDE,
+  'tensorflow': TENSORFLOW,
+})
 
 
 def _bilinear(places: np.ndarray, size: int) -> np.ndarray:

@@ -16,22 +16,22 @@ from difjax import errors
 from difjax.interop import clip as importer
 from difjax.metrics import clip
 
-GOLDEN = pathlib.Path(__file__).parents[2].parent / 'shared/golden/clip'
+KEPT = pathlib.Path(__file__).parents[1] / 'golden/clip'
+SHARED = pathlib.Path(__file__).parents[2].parent / 'shared/golden/clip'
 
 
 @functools.cache
 def official():
-  if not GOLDEN.is_dir():
-    pytest.skip(f'{GOLDEN} is not there: no official outputs')
-  with np.load(GOLDEN / 'io.npz') as file:
+  with np.load(KEPT / 'outputs.npz') as file:
     return dict(file)
 
 
 def check(ours, name):
-  """Compares within ten times what float32 costs the official code."""
-  exact, found = official()[f'{name}__f64'], official()[name]
-  tolerance = 10 * abs(found - exact).max() + 2e-6 * abs(exact).max()
-  np.testing.assert_allclose(ours, exact, rtol=0, atol=tolerance)
+  """Compares, within ten times what float32 costs the official code."""
+  expected = official()[name]
+  np.testing.assert_allclose(
+    ours[:len(expected)], expected, rtol=0,
+    atol=official()[f'{name}__tolerance'], err_msg=name)
 
 
 def run(tower, *inputs):
@@ -39,7 +39,7 @@ def run(tower, *inputs):
 
 
 def test_both_towers():
-  io, model = official(), importer.load(GOLDEN / 'model')
+  io, model = official(), importer.load(KEPT)
   text = run(model.text, io['input_ids'])
   check(text.last, 'text_last_hidden')
   check(text.pooled, 'text_pooled')
@@ -57,17 +57,17 @@ def test_both_towers():
 
 @pytest.mark.parametrize('folder', ['text_encoder', 'text_encoder_tf5_keys'])
 def test_text_towers_of_stable_diffusion(folder):
-  io = official()
-  model = importer.load(GOLDEN / folder)
+  if not SHARED.is_dir():
+    pytest.skip(f'{SHARED} is not there: no text encoder by itself')
+  model = importer.load(SHARED / folder)
   assert model.image is None
-  text = run(
-    model.text, io['input_ids'], io['attention_mask_for_masked'])
-  real = official()['text_last_hidden_masked__f64']
-  assert text.last.shape == real.shape
+  text = run(model.text, official()['input_ids'])
+  check(text.last, 'text_last_hidden')
+  check(text.pooled, 'text_pooled')
 
 
 def test_masked_tokens_are_not_attended_to():
-  io, model = official(), importer.load(GOLDEN / 'model')
+  io, model = official(), importer.load(KEPT)
   text = run(model.text, io['input_ids'], io['attention_mask_for_masked'])
   check(text.last, 'text_last_hidden_masked')
 
@@ -83,12 +83,11 @@ def test_published_counts_of_parameters():
 
 
 def copied(tmp_path, **changes):
-  """A text tower of which some settings are changed."""
-  official()
-  shutil.copytree(GOLDEN / 'text_encoder', tmp_path, dirs_exist_ok=True)
+  """The towers, of which some settings of the text's are changed."""
+  shutil.copytree(KEPT, tmp_path, dirs_exist_ok=True)
   place = tmp_path / 'config.json'
-  place.chmod(0o644)
-  settings = {**json.loads(place.read_text()), **changes}
+  settings = json.loads(place.read_text())
+  settings['text_config'].update(changes)
   place.write_text(json.dumps(settings))
   return tmp_path
 

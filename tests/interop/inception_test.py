@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 import pathlib
 
 import numpy as np
@@ -14,41 +13,46 @@ from difjax.interop import feature_files, inception
 from difjax.metrics import features, resize
 from difjax.metrics import inception as networks
 
+KEPT = pathlib.Path(__file__).parents[1] / 'golden/inception/outputs.npz'
 SHARED = pathlib.Path(__file__).parents[2].parent / 'shared'
 GOLDEN = SHARED / 'golden/inception_fid'
+SEED = 82
 NAMES = {  # ours, and theirs behind the prefix of the code
   'first': '64', 'second': '192', 'middle': '768', 'pool_3': '2048',
-  'unbiased': 'logits_unbiased', 'logits': 'logits', 'spatial': '_spatial7',
+  'unbiased': 'logits_unbiased', 'logits': 'logits', 'spatial': 'spatial7',
 }  # fmt: skip
-
-
-def recipe(shapes, seed):
-  """Random weights by the recipe in the official outputs' config.json."""
-  rng, found = np.random.RandomState(seed), {}
-  for name in sorted(shapes):
-    shape = tuple(shapes[name])
-    if name.endswith('num_batches_tracked'):
-      found[name] = np.zeros((), np.int64)
-      continue
-    if name.endswith('running_var'):
-      array = rng.uniform(0.5, 1.5, shape)
-    elif name.endswith('conv.weight'):
-      array = rng.standard_normal(shape) * (2 / np.prod(shape[1:])) ** 0.5
-    elif name.endswith('bn.weight'):
-      array = 1 + 0.1 * rng.standard_normal(shape)
-    else:
-      factor = 0.02 if name == 'fc.weight' else 0.1
-      array = factor * rng.standard_normal(shape)
-    found[name] = array.astype(np.float32)
-  return found
+CODES = {'ptfid': resize.PYTORCH_FID, 'tffid': resize.TENSORFLOW}
 
 
 @functools.cache
 def weights():
-  if not GOLDEN.is_dir():
-    pytest.skip(f'{GOLDEN} is not there: no official outputs')
-  config = json.loads((GOLDEN / 'config.json').read_text())['config']
-  return recipe(config['shapes'], config['seed'])
+  """Random weights by the recipe of the official outputs, as they are named."""
+  shapes = {}
+  for path, (height, width, inputs, outputs) in inception._shapes().items():
+    name = path.replace('/', '.')
+    if name == 'fc':
+      shapes |= {'fc.weight': (outputs, inputs), 'fc.bias': (outputs,)}
+      continue
+    shapes[f'{name}.conv.weight'] = (outputs, inputs, height, width)
+    for part in ('weight', 'bias', 'running_mean', 'running_var'):
+      shapes[f'{name}.bn.{part}'] = (outputs,)
+  rng = np.random.RandomState(SEED)
+  drawn = {name: draw(rng, name, shapes[name]) for name in sorted(shapes)}
+  counter = 'Conv2d_1a_3x3.bn.num_batches_tracked'  # as files have them
+  return {**drawn, counter: np.zeros((), np.int64)}
+
+
+def draw(rng, name, shape):
+  if name.endswith('running_var'):
+    array = rng.uniform(0.5, 1.5, shape)
+  elif name.endswith('conv.weight'):
+    array = rng.standard_normal(shape) * np.sqrt(2 / np.prod(shape[1:]))
+  elif name.endswith('bn.weight'):
+    array = 1 + 0.1 * rng.standard_normal(shape)
+  else:
+    factor = 0.02 if name == 'fc.weight' else 0.1
+    array = factor * rng.standard_normal(shape)
+  return array.astype(np.float32)
 
 
 def found(arrays):
@@ -56,32 +60,57 @@ def found(arrays):
     path=pathlib.Path('weights.pth'), sha256='', arrays=arrays)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-  ('code', 'convention'),
-  [('ptfid', resize.PYTORCH_FID), ('tffid', resize.TENSORFLOW)])
-@pytest.mark.parametrize('size', ['32x32', '64x48', '299x299', '320x400'])
-def test_official_activations(code, convention, size):
-  extractor = features.Extractor(
+def extractor(convention):
+  return features.Extractor(
     network=networks.Inception(), params=inception.params(found(weights())),
-    convention=convention, size=(299, 299), sha256='', published=False)
-  with np.load(GOLDEN / 'io.npz') as file:
-    io = dict(file)
-  images = io[f'img_{size}'].transpose(0, 2, 3, 1)
-  ours = extractor(images, lambda all_of_them: all_of_them, batch=2)
+    convention=convention, size=(299, 299), sha256='', published=False,
+    family='inception')
+
+
+def check(ours, expected, tolerance):
+  """Compares activations with official ones by their names."""
   compared = 0
-  for name, theirs in NAMES.items():
-    theirs = f'{code}{theirs}_{size}'
-    if name == 'unbiased' and code == 'ptfid':
-      theirs = f'{code}_logits_unbiased_{size}'
-    if theirs not in io:
-      continue
-    exact = io[f'{theirs}__f64']
-    tolerance = 10 * abs(io[theirs] - exact).max() + 2e-6 * abs(exact).max()
-    np.testing.assert_allclose(
-      getattr(ours, name), exact, rtol=0, atol=tolerance, err_msg=theirs)
-    compared += 1
-  assert compared >= 5
+  for name, plain in NAMES.items():
+    for theirs in (plain, f'_{plain}'):
+      if theirs in expected:
+        np.testing.assert_allclose(
+          getattr(ours, name), expected[theirs], rtol=0,
+          atol=tolerance[theirs], err_msg=theirs)
+        compared += 1
+  assert compared == len(expected)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('code', CODES)
+def test_official_activations(code):
+  with np.load(KEPT) as file:
+    io = {name.removeprefix(code): file[name] for name in file
+          if name.startswith((code, 'images'))}
+  ours = extractor(CODES[code])(io.pop('images'), lambda found: found, batch=2)
+  tolerance = {n.removesuffix('__tolerance'): io.pop(n)
+               for n in list(io) if n.endswith('__tolerance')}
+  check(ours, io, tolerance)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('code', CODES)
+@pytest.mark.parametrize('size', ['64x48', '299x299', '320x400'])
+def test_official_activations_of_other_sizes(code, size):
+  if not GOLDEN.is_dir():
+    pytest.skip(f'{GOLDEN} is not there: no official outputs')
+  with np.load(GOLDEN / 'io.npz') as file:
+    io = {name: file[name] for name in file if f'_{size}' in name}
+  images = io[f'img_{size}'].transpose(0, 2, 3, 1)
+  ours = extractor(CODES[code])(images, lambda found: found, batch=2)
+  expected, tolerance = {}, {}
+  for name, exact in io.items():
+    if name.startswith(code) and name.endswith('__f64'):
+      plain = name.removesuffix('__f64')
+      short = plain.removesuffix(f'_{size}').removeprefix(code)
+      expected[short] = exact
+      tolerance[short] = (
+        10 * abs(io[plain] - exact).max() + 2e-6 * abs(exact).max())
+  check(ours, expected, tolerance)
 
 
 def test_a_norm_and_a_convolution_are_one():
