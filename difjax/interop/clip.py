@@ -34,10 +34,6 @@ _WEIGHTS = feature_files.Published(
     '(model.safetensors and config.json)'))
 _ACTIVATIONS: Final = types.MappingProxyType({
   'quick_gelu': clip.quick_gelu, 'gelu': clip.gelu})
-_NORMS: Final = types.MappingProxyType({
-  'norm_0': 'layer_norm1', 'norm_1': 'layer_norm2'})
-_LINEAR: Final = types.MappingProxyType({
-  'out': 'self_attn.out_proj', 'mlp_hidden': 'mlp.fc1', 'mlp_out': 'mlp.fc2'})
 _TEXT_HEADS, _IMAGE_HEADS = 8, 12  # where the settings do not say
 _OLD_END = 2  # of official settings; stands for the highest token
 _BLOCK = 'encoder.layers'
@@ -115,14 +111,16 @@ def _text(taken: feature_files.Taken, settings: Mapping[str, Any]) -> Tower:
   prefix = 'text_model.'
   if f'{prefix}embeddings.token_embedding.weight' not in taken:
     prefix = ''
-  table = taken.take(f'{prefix}embeddings.token_embedding.weight')
-  places = taken.take(f'{prefix}embeddings.position_embedding.weight')
+  table = taken.take(
+    f'{prefix}embeddings.token_embedding.weight', (None, None))
   width = table.shape[-1]
+  places = taken.take(
+    f'{prefix}embeddings.position_embedding.weight', (None, width))
   trunk, blocks = _trunk(taken, prefix, width, settings, _TEXT_HEADS)
   params = {
     'embedding': table, 'positions': places, 'trunk': blocks,
-    'norm_out': _norm(taken, f'{prefix}final_layer_norm')}
-  projection = _projection(taken, 'text_projection.weight', params)
+    'norm_out': _norm(taken, f'{prefix}final_layer_norm', width)}
+  projection = _projection(taken, 'text_projection.weight', params, width)
   end = settings.get('eos_token_id', _OLD_END)
   network = clip.TextTower(
     trunk=functools.partial(trunk, causal=True), width=width,
@@ -137,18 +135,21 @@ def _image(
 ) -> features.Extractor:
   """Takes the image tower."""
   prefix = 'vision_model.'
-  patches = taken.take(f'{prefix}embeddings.patch_embedding.weight')
-  places = taken.take(f'{prefix}embeddings.position_embedding.weight')
+  patches = taken.take(
+    f'{prefix}embeddings.patch_embedding.weight', (None, 3, None, None))
   width, _, patch, _ = patches.shape
+  places = taken.take(
+    f'{prefix}embeddings.position_embedding.weight', (None, width))
   side = patch * round((len(places) - 1) ** 0.5)
   trunk, blocks = _trunk(taken, prefix, width, settings, _IMAGE_HEADS)
   params = {
     'class': taken.take(f'{prefix}embeddings.class_embedding', (width,)),
     'positions': places, 'trunk': blocks,
     'patch_in': dict(kernel=patches.transpose(2, 3, 1, 0).reshape(-1, width)),
-    'norm_in': _norm(taken, f'{prefix}pre_layrnorm'),  # as it is spelt there
-    'norm_out': _norm(taken, f'{prefix}post_layernorm')}
-  projection = _projection(taken, 'visual_projection.weight', params)
+    'norm_in': _norm(taken, f'{prefix}pre_layrnorm', width),  # spelt so
+    'norm_out': _norm(taken, f'{prefix}post_layernorm', width)}
+  projection = _projection(
+    taken, 'visual_projection.weight', params, width)
   network = clip.ImageTower(
     trunk=trunk, width=width, patch=patch, projection=projection)
   return features.Extractor(
@@ -157,12 +158,12 @@ def _image(
 
 
 def _projection(
-  taken: feature_files.Taken, name: str, params: dict[str, Any]
+  taken: feature_files.Taken, name: str, params: dict[str, Any], width: int
 ) -> int:
   """Takes the map to the common space, if there is one; returns its width."""
   if name not in taken:
     return 0
-  params['projection'] = dict(kernel=taken.take(name).T)
+  params['projection'] = dict(kernel=taken.take(name, (None, width)).T)
   return params['projection']['kernel'].shape[-1]
 
 
@@ -174,7 +175,7 @@ def _trunk(
   blocks, hidden = {}, 0
   while f'{prefix}{_BLOCK}.{len(blocks)}.mlp.fc1.weight' in taken:
     i = len(blocks)
-    blocks[f'block_{i}'] = _block(taken, f'{prefix}{_BLOCK}.{i}')
+    blocks[f'block_{i}'] = _block(taken, f'{prefix}{_BLOCK}.{i}', width)
     hidden = blocks[f'block_{i}']['mlp_hidden']['kernel'].shape[-1]
   heads = settings.get('num_attention_heads', heads)
   if type(heads) is not int or heads < 1 or width % heads:
@@ -189,23 +190,34 @@ def _trunk(
     clip.Trunk, len(blocks), heads, hidden, _ACTIVATIONS[name]), blocks
 
 
-def _block(taken: feature_files.Taken, prefix: str) -> Params:
+def _block(taken: feature_files.Taken, prefix: str, width: int) -> Params:
   """Takes a block."""
-  parts = [_linear(taken, f'{prefix}.self_attn.{n}_proj') for n in 'qkv']
+  square = (width, width)
+  parts = [_linear(taken, f'{prefix}.self_attn.{n}_proj', square)
+           for n in 'qkv']
+  hidden = _linear(taken, f'{prefix}.mlp.fc1', (None, width))
+  back = (width, hidden['kernel'].shape[-1])
   return {
     'qkv': {leaf: np.concatenate([part[leaf] for part in parts], -1)
             for leaf in ('kernel', 'bias')},
-    **{ours: _linear(taken, f'{prefix}.{name}')
-       for ours, name in _LINEAR.items()},
-    **{ours: _norm(taken, f'{prefix}.{name}')
-       for ours, name in _NORMS.items()}}
+    'out': _linear(taken, f'{prefix}.self_attn.out_proj', square),
+    'mlp_hidden': hidden,
+    'mlp_out': _linear(taken, f'{prefix}.mlp.fc2', back),
+    'norm_0': _norm(taken, f'{prefix}.layer_norm1', width),
+    'norm_1': _norm(taken, f'{prefix}.layer_norm2', width)}
 
 
-def _linear(taken: feature_files.Taken, name: str) -> Params:
+def _linear(
+  taken: feature_files.Taken, name: str, shape: tuple[int | None, int]
+) -> Params:
+  """Takes a dense layer of shape (outputs, inputs)."""
+  kernel = taken.take(f'{name}.weight', shape).T
   return dict(
-    kernel=taken.take(f'{name}.weight').T, bias=taken.take(f'{name}.bias'))
+    kernel=kernel, bias=taken.take(f'{name}.bias', kernel.shape[-1:]))
 
 
-def _norm(taken: feature_files.Taken, name: str) -> Params:
+def _norm(taken: feature_files.Taken, name: str, width: int) -> Params:
+  """Takes a norm."""
   return dict(
-    scale=taken.take(f'{name}.weight'), bias=taken.take(f'{name}.bias'))
+    scale=taken.take(f'{name}.weight', (width,)),
+    bias=taken.take(f'{name}.bias', (width,)))

@@ -112,12 +112,12 @@ class Taken:
     for name in [name for name in self._left if name.endswith(ending)]:
       del self._left[name]
 
-  def take(self, name: str, shape: Shape | None = None) -> np.ndarray:
+  def take(self, name: str, shape: tuple[int | None, ...]) -> np.ndarray:
     """Takes an array in float32.
 
     Args:
       name: official.
-      shape: that it has to have.
+      shape: that it has to have; None for any size.
 
     Raises:
       CheckpointError: it is missing, taken already or of another shape.
@@ -125,9 +125,13 @@ class Taken:
     if name not in self._left:
       raise errors.CheckpointError(f'{self._path} lacks {name}')
     array = np.asarray(self._left.pop(name), np.float32)
-    if shape is not None and array.shape != tuple(shape):
+    wanted = tuple(shape)
+    if array.ndim != len(wanted) or any(
+      size not in (None, n) for size, n in zip(wanted, array.shape, strict=True)
+    ):
       raise errors.CheckpointError(
-        f'{self._path}: {name} is {array.shape}, not {tuple(shape)}')
+        f'{self._path}: {name} is {array.shape}, not '
+        f'{str(wanted).replace("None", "any")}')
     return array
 
   def normed(

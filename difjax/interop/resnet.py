@@ -57,7 +57,7 @@ def params(found: feature_files.Found) -> tuple[int, Params]:
           (3, 3, inputs[k - 1], width), _EPSILON)
         for k in (1, 2)}
       narrow = width
-  bias = taken.take('linear.bias')
+  bias = taken.take('linear.bias', (None,))
   kernel = taken.take('linear.weight', (len(bias), narrow)).T
   tree['linear'] = dict(kernel=kernel, bias=bias)
   taken.finish()

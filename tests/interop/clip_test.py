@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 import pathlib
@@ -14,6 +15,7 @@ import pytest
 
 from difjax import errors
 from difjax.interop import clip as importer
+from difjax.interop import feature_files
 from difjax.metrics import clip
 
 KEPT = pathlib.Path(__file__).parents[1] / 'golden/clip'
@@ -105,3 +107,25 @@ def test_heads_that_do_not_divide_are_refused(tmp_path):
 def test_missing_weights_say_where_to_get_them(tmp_path):
   with pytest.raises(errors.DataError, match=r'fetch https://huggingface\.co'):
     importer.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+  ('name', 'array', 'message'),
+  [
+    ('logit_scale', None, 'lacks logit_scale'),
+    ('text_projection.weight', np.zeros(3, 'f'), r'is \(3,\), not \(any, 32\)'),
+    ('text_model.encoder.layers.1.mlp.fc2.bias', np.zeros(3, 'f'),
+     r'mlp.fc2.bias is \(3,\), not \(32,\)'),
+    ('vision_model.embeddings.patch_embedding.weight', np.zeros((48, 3), 'f'),
+     r'not \(any, 3, any, any\)'),
+    ('unheard_of', np.zeros(3, 'f'), 'beyond the network unheard_of'),
+  ],
+)  # fmt: skip
+def test_other_arrays_are_refused(monkeypatch, name, array, message):
+  read = feature_files.read(importer._WEIGHTS, KEPT / 'model.safetensors')
+  arrays = {**read.arrays, name: array}
+  arrays = {n: a for n, a in arrays.items() if a is not None}
+  changed = dataclasses.replace(read, arrays=arrays)
+  monkeypatch.setattr(feature_files, 'read', lambda *_: changed)
+  with pytest.raises(errors.CheckpointError, match=message):
+    importer.load(KEPT)
