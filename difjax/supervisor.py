@@ -40,8 +40,8 @@ class Supervisor:
     processes: of each attempt, on this machine; above 1 each is told of the
       others by --coordinator, --num_processes and --process_id.
     restarts: at most so many after the first attempt.
-    backoff: seconds before the first restart; doubled at each, to 64 times
-      that, and as at first once there is a new checkpoint.
+    backoff: seconds before a restart; doubled while nothing is saved, to 64
+      times that, and as at first once there is a new checkpoint.
     stalled: so many attempts in a row that leave no new checkpoint are the
       last.
     grace: seconds that processes have to leave when one of them has failed.
@@ -77,7 +77,7 @@ class Supervisor:
           _say(f'{idle} attempts saved nothing beyond step {step}: giving up')
           break
         if attempt < self.restarts:
-          seconds = self.backoff * 2 ** min(idle, _DOUBLINGS)
+          seconds = self.backoff * 2 ** min(max(idle - 1, 0), _DOUBLINGS)
           _say(
             f'exit code {code}, newest checkpoint {step}: restart '
             f'{attempt + 1} of {self.restarts} in {seconds:g} s'
@@ -135,6 +135,9 @@ class _Children:
         raise errors.ConfigError(
           f'{command[0]} cannot be started: {error.strerror}'
         ) from error
+    if self.stopping:  # the signal came while they were being started
+      for child in self._running:
+        child.terminate()
 
   def wait(self, grace: float) -> int:
     """Waits for all, a while only once one has failed; returns one code.

@@ -75,8 +75,9 @@ def _prepare(args: argparse.Namespace) -> int:
 def _index(args: argparse.Namespace) -> int:
   from difjax.data import tfrecord
 
-  for path in map(pathlib.Path, args.path):
-    folder = path.parent if path.suffix == '.tar' else path
+  paths = map(pathlib.Path, args.path)
+  folders = (path.parent if path.suffix == '.tar' else path for path in paths)
+  for folder in dict.fromkeys(folders):
     if any(folder.glob('*.tar')) or not any(folder.glob('*tfrecord*')):
       _index_tars(str(folder), max(1, args.threads), args.decode)
     else:

@@ -52,7 +52,8 @@ def main(argv: list[str]) -> int:
   build = functools.partial(configs.build, trusted=False, trust=trust)
   rules = build(model.config.get('ema', {}), path='config.ema')
   params, step = posthoc.reconstruct(
-    source, rules, model.params, values.width, values.step
+    source, rules, model.params, values.width, values.step,
+    model.config.get('checkpoints', {}).get('directory'),
   )
   average = {'type': 'training.PowerFunctionEMA', 'width': values.width}
   origin = {'workdir': str(source), 'step': step, 'width': values.width}

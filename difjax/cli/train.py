@@ -39,10 +39,12 @@ from difjax import environment, errors
 from difjax.cli import arguments
 
 _APART = ('evaluation', 'plan', 'report', 'sampler')  # what other verbs read
-# What may change between two starts without making it another run.
+# Paths that may change between two starts without making it another run.
 _FREE = (
-  'checkpoints', 'hooks', 'log_every', 'mesh', 'patience', 'profile', 'rules',
-  'steps', *_APART,
+  'checkpoints', 'data.prefetch', 'data.source.path', 'data.threads', 'hooks',
+  'log_every', 'max_streak', 'mesh', 'optimiser.accumulate',
+  'optimiser.schedule', 'patience', 'profile', 'rules', 'spike', 'steps',
+  'tensorboard', 'wandb', *_APART,
 )  # fmt: skip
 
 
@@ -143,8 +145,9 @@ def _check_same_run(spec: dict[str, Any], workdir: pathlib.Path) -> None:
       )
     return
   old = configs.load(saved)
-  fixed = lambda data: {k: v for k, v in data.items() if k not in _FREE}
-  changed = configs.differences(fixed(old), fixed(spec))
+  changed = [
+    line for line in configs.differences(old, spec) if not _free(line)
+  ]
   # Step 0 is what `difjax convert` made: nothing was trained here yet.
   begun = [*(workdir / 'checkpoints').glob('[1-9]*')]
   begun += [f for f in workdir.glob('metrics.jsonl') if f.stat().st_size]
@@ -153,3 +156,8 @@ def _check_same_run(spec: dict[str, Any], workdir: pathlib.Path) -> None:
       f'{workdir} holds a run of another config ({"; ".join(changed[:3])}): '
       'use another --workdir'
     )
+
+
+def _free(difference: str) -> bool:
+  path = difference.partition(': ')[0].removeprefix('config.')
+  return any(f'{path}.'.startswith(f'{free}.') for free in _FREE)

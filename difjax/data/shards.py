@@ -220,8 +220,14 @@ class Shards(source.Source):
 
   def _open(self, shard: int) -> OpenShard:
     opened = OpenShard(self._index.path(shard))
-    self._index.check(shard, os.fstat(opened.descriptor))
+    if shard not in self._checked:  # it may mean to read all of it
+      self._index.check(shard, os.fstat(opened.descriptor))
+      self._checked.add(shard)
     return opened
+
+  @functools.cached_property
+  def _checked(self) -> set[int]:
+    return set()
 
   @functools.cached_property
   def _first(self) -> tuple[str, Shape]:

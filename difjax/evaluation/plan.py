@@ -290,12 +290,13 @@ def _least(
   )
   least = 0
   for leaf in jax.tree.leaves(work.params):
-    if leaf.sharding.is_fully_replicated:
-      least += 2 * leaf.size * reduced
+    shard = int(np.prod(leaf.sharding.shard_shape(leaf.shape)))
+    if 'fsdp' not in jax.tree.leaves(tuple(leaf.sharding.spec)):
+      least += 2 * shard * reduced
       continue
-    least += leaf.size * (gathered + reduced)
+    whole = shard * mesh.shape['fsdp']  # but for what tensor splits
+    least += whole * (gathered + reduced)
     if mesh.shape['data'] > 1:
-      shard = int(np.prod(leaf.sharding.shard_shape(leaf.shape)))
       least += 2 * shard * reduced
   return least
 

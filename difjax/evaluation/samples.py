@@ -223,8 +223,12 @@ class SampleGrid:
     trained.require(run.objective, 'denoiser', 'config.objective')
     params = now.ema[self.ema] if self.ema else now.params
     params = distributed.whole(params)
-    if not distributed.is_first():
-      return
+    if distributed.is_first():
+      self._draw(run, step, params)
+    # The others wait here, where they may, and not in the step that follows.
+    distributed.barrier('samples are drawn')
+
+  def _draw(self, run: hooks.Run, step: int, params: Params) -> None:
     indices = np.arange(self.rows**2)
     source = run.pipeline.source
     with jax.set_mesh(meshes.nowhere()):

@@ -237,7 +237,7 @@ class Checkpointer:
     size = sum(math.prod(x.shape) * x.dtype.itemsize for x in leaves)
     needed = copies * (size + _MARGIN)
     free = shutil.disk_usage(self._directory).free
-    if free < needed:
+    if distributed.from_first(free < needed):  # of one disk, seen by each
       raise errors.CheckpointError(
         f'the disk is full: {copies} checkpoint(s) in {self._directory} need '
         f'{needed / 2**20:,.0f} MiB of {free / 2**20:,.0f} that are free; '

@@ -10,8 +10,8 @@ one, which is two of it. What remat does again is not counted, and so
 
   MFU = FLOPs / (seconds a step * FLOP/s of the chips at their peak)      (2)
 
-is the share of the machine that a perfect program would leave unused, whatever
-the program (Chowdhery et al. 2022, appendix B).
+is the share of the machine that works for the result, whatever else a program
+does with it (Chowdhery et al. 2022, appendix B).
 """
 
 from __future__ import annotations

@@ -36,7 +36,8 @@ class Goodput:
     parts: seconds by what they went to; with `remainder` they sum to `wall`.
     steps: steps that count.
     wasted_steps: that were done again.
-    exits: exit codes of the attempts, None for those that were killed.
+    exits: exit codes of the attempts, None for those that were killed, and for
+      the last one while it runs.
     save_share: seconds that saves blocked over those of steps.
     p50: median seconds of a step with its data.
     p99: the same, of one step in a hundred.
@@ -92,7 +93,7 @@ def measure(rows: Sequence[events.Row]) -> Goodput:
   return Goodput(
     wall=attempts[-1][-1]['time'] - attempts[0][0]['began'],
     parts=parts,
-    steps=attempts[-1][-1]['step'],
+    steps=_reached(attempts),
     wasted_steps=wasted_steps,
     exits=tuple(attempt[-1].get('code') for attempt in attempts),
     save_share=parts[Phase.SAVE] / max(steps, 1e-9),
@@ -107,7 +108,7 @@ def text(found: Goodput) -> str:
     f'productive {found.share:.1%} of {found.wall:,.1f} s',
     f'steps      {found.steps:,}, {found.wasted_steps:,} more were done again',
     f'attempts   {len(found.exits)}, '
-    f'exit codes {", ".join(_code(code) for code in found.exits)}',
+    f'exit codes {", ".join(_codes(found.exits))}',
     f'step       {1e3 * found.p50:,.1f} ms median, {1e3 * found.p99:,.1f} ms '
     'at 99 % (with its data)',
     f'saves      block {found.save_share:.2%} of the time of steps',
@@ -133,6 +134,14 @@ def _wasted(
   return 0, float(last > limit)
 
 
+def _reached(attempts: Sequence[Sequence[events.Row]]) -> int:
+  """Returns the last step of the newest attempt that made any."""
+  for attempt in reversed(attempts):
+    if any('from' in row for row in attempt):
+      return attempt[-1]['step']
+  return 0
+
+
 def _quantile(bins: Mapping[str, int], share: float) -> float:
   """Returns the step time below which that share of the steps is."""
   left = share * sum(bins.values())
@@ -143,8 +152,11 @@ def _quantile(bins: Mapping[str, int], share: float) -> float:
   return math.nan
 
 
-def _code(code: int | None) -> str:
-  return 'killed' if code is None else str(code)
+def _codes(exits: Sequence[int | None]) -> list[str]:
+  names = ['killed' if code is None else str(code) for code in exits]
+  if exits[-1] is None:
+    names[-1] = 'running or killed'
+  return names
 
 
 def _attempts(rows: Sequence[events.Row]) -> list[list[events.Row]]:

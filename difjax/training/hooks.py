@@ -29,6 +29,7 @@ class Run:
     workdir: where files go.
     mesh: the devices.
     writers: where metrics go.
+    directory: where checkpoints lie, if not in the work directory.
   """
 
   objective: base.Objective
@@ -36,6 +37,7 @@ class Run:
   workdir: pathlib.Path
   mesh: jax.sharding.Mesh
   writers: tuple[writers.Writer, ...]
+  directory: str | None = None
 
 
 class Hook(Protocol):

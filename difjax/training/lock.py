@@ -60,7 +60,7 @@ def held(workdir: pathlib.Path) -> Iterator[None]:
     if distributed.is_first():
       try:
         stack.enter_context(_taken(file))
-      except errors.ConfigError as error:
+      except Exception as error:  # the others must not wait for this one
         refusal = error
     if distributed.from_first(refusal is not None):
       raise refusal or errors.ConfigError(
@@ -79,7 +79,8 @@ def check_free(workdir: pathlib.Path) -> None:
   if not file.exists():
     return
   with contextlib.suppress(FileNotFoundError), file.open() as stream:
-    _flock(stream.fileno(), file)
+    # Shared: processes of one job look at the same time.
+    _flock(stream.fileno(), file, fcntl.LOCK_SH)
 
 
 @contextlib.contextmanager
@@ -116,14 +117,16 @@ def _locked(file: pathlib.Path) -> int:
     os.close(descriptor)
 
 
-def _flock(descriptor: int, file: pathlib.Path) -> None:
+def _flock(
+  descriptor: int, file: pathlib.Path, kind: int = fcntl.LOCK_EX
+) -> None:
   """Locks an open file until it is closed.
 
   Raises:
     ConfigError: another process has it locked.
   """
   try:
-    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
   except BlockingIOError:
     raise _refusal(file) from None
   except OSError as error:  # a file system without locks: touches must do

@@ -86,6 +86,7 @@ def train(
     run = hooks.Run(
       objective=trainer.objective, pipeline=trainer.data, workdir=workdir,
       mesh=mesh, writers=log.outputs,
+      directory=trainer.checkpoints.directory,
     )  # fmt: skip
     return _steps(trainer, jitted, now, run, saver, log, watch)
 
@@ -104,8 +105,9 @@ def _steps(
   Raises:
     RetryError: as `train`.
   """
+  first = int(now.step)
   batches = device.device_batches(
-    trainer.data, int(now.step), trainer.steps, meshes.batch_sharding(run.mesh)
+    trainer.data, first, trainer.steps, meshes.batch_sharding(run.mesh)
   )
   due = cadence.Cadence(trainer.checkpoints, trainer.steps)
   # Steps that are queued on several virtual CPU devices starve each other's
@@ -117,7 +119,7 @@ def _steps(
       with jax.transfer_guard('disallow'), log.named(done):
         now, metrics = jitted(now, batch)
       log.push(done, metrics)
-      if wait:
+      if wait or i == first:  # hosts compile for longer and for less long
         log.flush()
       leave = watch.beat(done) and done < trainer.steps
       if leave or due(done):

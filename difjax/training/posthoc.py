@@ -28,6 +28,7 @@ from collections.abc import Mapping
 
 import jax
 import numpy as np
+from etils import epath
 
 from difjax import errors
 from difjax.training import checkpoint, ema, hooks
@@ -66,7 +67,9 @@ class Snapshots:
         f'{sorted(state.ema)}'
       )
     names = self.averages or tuple(state.ema)
-    saver = checkpoint.Checkpointer(run.workdir, _ALL, _FOLDER)
+    saver = checkpoint.Checkpointer(
+      run.workdir, _kept_in(run.directory), _FOLDER
+    )
     try:
       if step not in saver.steps():  # as in a run that was stopped since
         saver.save_items(
@@ -74,6 +77,11 @@ class Snapshots:
         )
     finally:
       saver.close()
+
+
+def _kept_in(directory: str | None) -> checkpoint.Checkpoints:
+  """All of them, in the directory of a run's checkpoints."""
+  return dataclasses.replace(_ALL, directory=directory)
 
 
 def coefficients(
@@ -110,6 +118,7 @@ def reconstruct(
   like: Params,
   width: float,
   step: int | None = None,
+  directory: str | None = None,
 ) -> tuple[Params, int]:
   """Makes an average of a run's snapshots.
 
@@ -121,6 +130,7 @@ def reconstruct(
     width: relative width of the wanted average.
     step: at which it is wanted; None for that of the last snapshot. Later
       snapshots have no part in it.
+    directory: of the run's checkpoints, where that is not the work directory.
 
   Returns:
     (the average, float32 on the host; its step).
@@ -131,7 +141,7 @@ def reconstruct(
   """
   names = {name: rule.exponent for name, rule in rules.items()
            if hasattr(rule, 'exponent')}  # fmt: skip
-  if not names or not (workdir / _FOLDER).is_dir():
+  if not names or not (epath.Path(directory or workdir) / _FOLDER).is_dir():
     raise errors.ConfigError(
       f'{workdir} has no snapshots of power-function averages: train with '
       'config.hooks of training.Snapshots and config.ema of '
@@ -141,7 +151,9 @@ def reconstruct(
     exponent = ema.exponent(width)
   except ValueError as error:
     raise errors.ConfigError(str(error)) from error
-  saver = checkpoint.Checkpointer(workdir, _ALL, _FOLDER, reading=True)
+  saver = checkpoint.Checkpointer(
+    workdir, _kept_in(directory), _FOLDER, reading=True
+  )
   try:
     step, kept = _until(saver, step, workdir)
     x = coefficients(

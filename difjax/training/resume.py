@@ -65,6 +65,7 @@ def meta_of(trainer: trainers.Trainer, done: int) -> dict[str, Any]:
     'step': int(done),
     'batch_size': trainer.data.batch_size,
     'data_seed': trainer.data.seed,
+    'window': trainer.data.window,
     'seed': trainer.seed,
     'fingerprint': trainer.data.source.fingerprint(),
   }

@@ -68,6 +68,8 @@ class Supervision(contextlib.AbstractContextManager):
     error: BaseException | None,
     trace: types.TracebackType | None,
   ) -> None:
+    # A peer that is lost while a checkpoint is read or the last one written.
+    preemption.Peers(self._left).__exit__(kind, error, trace)
     self._stack.close()
     self._left(_code(error))
 

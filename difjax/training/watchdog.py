@@ -77,8 +77,8 @@ class Watchdog(contextlib.AbstractContextManager):
 
   def allow(self, slow: bool) -> None:
     """Counts anew, generously if what comes now may take long."""
+    self._since = time.monotonic()  # first: the other thread reads both
     self._factor = _SLOW if slow else 1
-    self._since = time.monotonic()
 
   def limit(self) -> float:
     """Returns T, or 30 T, in seconds."""
@@ -88,8 +88,9 @@ class Watchdog(contextlib.AbstractContextManager):
 
   def _watch(self, patience: float) -> None:
     while not self._over.wait(min(patience / 20, 5.0)):
+      limit = self.limit()
       idle = time.monotonic() - self._since
-      if idle > self.limit():
+      if idle > limit:
         self._leave(idle)
 
   def _leave(self, idle: float) -> None:
