@@ -153,12 +153,12 @@ def _name(
 
   Args:
     axes: of the plot.
-    ends: the name, end (x, y) and colour of each curve.
+    ends: the name, end (x, y) and colour of each curve; '' stays unnamed.
     gap: between two names, as a share of the height.
   """
   axes.get_xlim(), axes.get_ylim()  # settles what the data are scaled to
   share = axes.transData + axes.transAxes.inverted()
-  ends = sorted(ends, key=lambda end: end[2])
+  ends = sorted((end for end in ends if end[0]), key=lambda end: end[2])
   heights = [share.transform(end[1:3])[1] for end in ends]
   for (name, x, y, colour), height in zip(
     ends, apart(heights, gap), strict=True

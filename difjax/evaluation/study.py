@@ -281,12 +281,14 @@ class _Work:
     ]
     parts = sorted(key for key in rows[-1] if key.startswith(_BY_TIME))
     if parts:
-      names = {f'part {i + 1}': of(key) for i, key in enumerate(parts)}
-      png = draw(names, y='loss', log_y=True)
+      names = [f'part {i + 1}' for i in range(len(parts))]
+      names[0], names[-1] = 'least noise', 'most noise'
+      png = draw(dict(zip(names, map(of, parts), strict=True)), y='loss',
+                 log_y=True)  # fmt: skip
       figure = self._figure(
         'loss_by_time', png,
         f'The training loss by noise level: in {len(parts)} equal parts of the '
-        'times that are drawn, the first with the least noise.', curves=True,
+        'times that are drawn.', curves=True,
       )  # fmt: skip
       shown.insert(0, figure)
     return shown
