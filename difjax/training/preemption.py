@@ -42,6 +42,7 @@ class Preemption(contextlib.AbstractContextManager):
     self._before: signal._HANDLER = None
     main = threading.current_thread() is threading.main_thread()
     self._ours = main and not jax.distributed.is_initialized()
+    self._asked = 0
 
   def __enter__(self) -> Preemption:
     if self._ours:
@@ -57,10 +58,17 @@ class Preemption(contextlib.AbstractContextManager):
     self._noted = True
 
   def reached(self, done: int) -> bool:
-    """Says whether to save and leave; every process asks after every step."""
-    if jax.distributed.is_initialized():
-      return multihost_utils.reached_preemption_sync_point(done)
-    return self._noted
+    """Says whether to save and leave; every process asks after every step.
+
+    XLA agrees on the number after the largest that was asked for, and answers
+    to that number alone. It starts from 0: a resumed run that began at its own
+    step would never ask for what a notice before it was agreed on.
+    """
+    if not jax.distributed.is_initialized():
+      return self._noted
+    since, self._asked = self._asked, done
+    numbers = range(since + 1, done + 1)
+    return any([*map(multihost_utils.reached_preemption_sync_point, numbers)])
 
 
 def stopped(done: int) -> errors.RetryError:

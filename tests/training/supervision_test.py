@@ -115,13 +115,17 @@ def alone(tmp_path_factory):
   return pytree.digest(training.train(trainer, tmp_path_factory.mktemp('one')))
 
 
+def left_alone(workdir, *flags):
+  """The digest of two processes that nothing happens to."""
+  with started(workdir, *flags) as group:
+    assert group.codes() == [0, 0]
+  return digest(workdir)
+
+
 @pytest.fixture(scope='module')
 def together(tmp_path_factory):
   """The digest of 60 steps of two processes, left alone."""
-  workdir = tmp_path_factory.mktemp('two') / 'run'
-  with started(workdir) as group:
-    assert group.codes() == [0, 0]
-  return digest(workdir)
+  return left_alone(tmp_path_factory.mktemp('two') / 'run')
 
 
 @pytest.mark.slow
@@ -167,6 +171,26 @@ def test_a_hung_rank_ends_both(tmp_path):
 
 
 @pytest.mark.slow
+def test_a_notice_before_the_first_step_of_a_resumed_run_is_heard(
+  together, tmp_path
+):
+  """Steps that were done before have numbers that nobody asks for again."""
+  workdir = tmp_path / 'run'
+  with started(workdir, '--pause=0.1') as group:
+    group.reach(7)
+    group.ranks[0].terminate()
+    assert group.codes() == [42, 42]
+  with started(workdir) as group:
+    pid = group.ranks[0].pid
+    wait_for(lambda: last_pid(workdir) == pid)
+    os.kill(pid, signal.SIGTERM)
+    assert group.codes() == [42, 42]
+  with started(workdir) as group:
+    assert group.codes() == [0, 0]
+  assert digest(workdir) == together
+
+
+@pytest.mark.slow
 def test_a_slow_host_is_named(tmp_path):
   """Rank 1 gets its batches 300 ms late from step 20 on."""
   late = ('--late_rank=1', '--late_start=20', '--late_seconds=0.3')
@@ -183,14 +207,14 @@ def test_a_slow_host_is_named(tmp_path):
   assert all('rank 1' in found[step] for step in (30, 40, 50, 60))
 
 
-def chaos(workdir, processes, kills, seed):
+def chaos(workdir, *flags, processes, kills, seed):
   """Supervises a run and kills it again and again; returns the account."""
   draw = random.Random(seed)
   steps = sorted(draw.sample(range(2, 57), kills))
   command = [
     sys.executable, '-m', 'difjax', 'supervise', f'--processes={processes}',
     '--backoff=0', '--stalled=99', '--grace=30', '--', *ATTEMPT,
-    f'--workdir={workdir}', '--pause=0.1', '--save_every=4',
+    f'--workdir={workdir}', '--pause=0.1', '--save_every=4', *flags,
   ]  # fmt: skip
   child = popen(command)
   try:
@@ -253,6 +277,8 @@ def test_twenty_kills_change_no_bit(seed, alone, tmp_path):
 
 @LINUX
 @pytest.mark.slow
-def test_twenty_kills_of_two_processes_change_no_bit(together, tmp_path):
-  chaos(tmp_path / 'run', processes=2, kills=20, seed=3)
-  assert digest(tmp_path / 'run') == together
+def test_twenty_kills_of_two_processes_change_no_bit(tmp_path):
+  """A notice is agreed on some steps ahead: there are more than for one."""
+  chaos(tmp_path / 'run', '--steps=120', processes=2, kills=20, seed=3)
+  whole = left_alone(tmp_path / 'whole', '--steps=120')
+  assert digest(tmp_path / 'run') == whole
