@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 import pathlib
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import jax
+
 from difjax import config as configs
 from difjax import errors
-from difjax.evaluation import controlled, samples, trained
+from difjax.evaluation import (
+  controlled,
+  plots,
+  quantisers,
+  sample_formats,
+  sample_set,
+  samples,
+  trained,
+)
+from difjax.training import distributed
 
 Spec = Mapping[str, Any]
+_LISTED = 1000  # labels that a protocol spells; of more it has a digest
+_POLL = 0.5  # seconds between two looks for the files of the first process
 
 
 def draw(
@@ -20,15 +34,20 @@ def draw(
   sampler: Spec,
   leads: Mapping[str, Spec],
   ema: str = 'main',
+  step: int | None = None,
   num: int = 64,
   first: int = 0,
   seed: int = 0,
   labels: Sequence[int] = (),
   size: int = 64,
+  quantiser: str = 'edm',
+  formats: Sequence[str] = ('png', 'grid', 'npz'),
   coupled: bool = False,
   trust: tuple[str, ...] = (),
 ) -> None:
-  """Samples a trained model to a folder.
+  """Samples a trained model to a folder, or goes on where that was stopped.
+
+  Every process of a job calls it.
 
   Args:
     workdir: of the run.
@@ -37,36 +56,147 @@ def draw(
     leads: specs by name: of guides, applied in this order, and under
       `restore` of a `controlled.Restoration`.
     ema: which average of the parameters; '' for the raw ones.
+    step: of the checkpoint; None for the newest.
     num: how many images.
     first: the first one's index.
     seed: of the set.
     labels: classes in turn; all of them when empty.
     size: images in a block.
+    quantiser: name of one of `quantisers`.
+    formats: names of `sample_formats`.
     coupled: whether the images of a block may depend on each other.
     trust: packages whose names saved configs and specs may use.
 
   Raises:
-    ConfigError: a spec does not build, or does not fit the run.
+    ConfigError: a spec does not build, or does not fit the run; the folder
+      holds other files, or samples of another protocol.
     CheckpointError: there is no checkpoint that can be read.
     NonFiniteError: an image has values that are not finite.
   """
-  build = lambda spec, path: configs.build(
-    spec, path=path, trusted=False, trust=trust
+  quantise = quantisers.named(quantiser)
+  model = trained.load(
+    workdir, ema=ema, trust=trust, needs='denoiser', step=step
   )
-  model = trained.load(workdir, ema=ema, trust=trust, needs='denoiser')
-  if 'type' not in sampler:
+  sample_formats.check(formats, model.shape[-1])
+  way = _sampler(workdir, sampler, coupled, trust)
+  led = _led(model, leads, bool(labels), trust)
+  given = samples.in_turn(labels, led.model.num_classes)
+  found = sample_set.SampleSet(
+    folder=out, shape=led.model.shape, num=num, first=first, size=size,
+    num_classes=led.model.num_classes, class_names=led.model.class_names,
+    labelled=bool(led.model.num_classes),
+    protocol={
+      **protocol(led.model, sampler, leads, ema), 'seed': seed, 'num': num,
+      'first': first, 'block': size, 'quantiser': quantiser,
+      'labels': _spelled(labels, led.model.num_classes),
+    },
+  )  # fmt: skip
+  found.begin()
+  samples.fill(
+    found, led.model.objective, way, led.model.params, labels=given,
+    mean=led.mean, seed=seed, quantise=quantise, part=jax.process_index(),
+    parts=jax.process_count(),
+  )  # fmt: skip
+  if led.picture is not None and distributed.is_first():
+    plots.save_png(out / 'measurement.png', led.picture)
+  _close(found, formats)
+
+
+def protocol(
+  model: trained.Trained, sampler: Spec, leads: Mapping[str, Spec], ema: str
+) -> dict[str, Any]:
+  """Returns what images depend on beside their indices, as JSON has it.
+
+  Args:
+    model: what is sampled, as it is led.
+    sampler: spec of how to sample.
+    leads: specs of what leads it.
+    ema: which average of the parameters.
+  """
+  here = jax.local_devices()[0]
+  return {
+    'scheme': sample_set.SCHEME,
+    'objective': sample_set.digest(model.config['objective']),
+    'step': model.step,
+    'ema': ema,
+    'parameters': sample_set.digest(
+      *jax.device_get(jax.tree.leaves(model.params))
+    ),
+    'sampler': sampler,
+    'guidance': leads,
+    'device': f'{here.platform} {here.device_kind}',
+    'jax': jax.__version__,
+    'matmul_precision': jax.config.jax_default_matmul_precision,
+    'threefry_partitionable': jax.config.jax_threefry_partitionable,
+  }
+
+
+def _sampler(
+  workdir: pathlib.Path, spec: Spec, coupled: bool, trust: tuple[str, ...]
+) -> Any:
+  """Builds how to sample.
+
+  Raises:
+    ConfigError: it does not build, or couples images and may not.
+  """
+  if 'type' not in spec:
     raise errors.ConfigError(
       f'the config of {workdir} has no sampler: add --sampler.type=...'
     )
-  way = build(sampler, 'sampler')
+  way = configs.build(spec, path='sampler', trusted=False, trust=trust)
   if not coupled:
     samples.check_independent(way)
-  built = {name: build(spec, name) for name, spec in leads.items()}
+  return way
+
+
+def _led(
+  model: trained.Trained,
+  leads: Mapping[str, Spec],
+  labelled: bool,
+  trust: tuple[str, ...],
+) -> controlled.Led:
+  """Leads a model by what specs say.
+
+  Raises:
+    ConfigError: a spec does not build, or does not fit the model.
+  """
+  built = {
+    name: configs.build(spec, path=name, trusted=False, trust=trust)
+    for name, spec in leads.items()
+  }
   restore = built.pop('restore', None)
-  led = controlled.lead(
-    model, [*built.values()], restore, labelled=bool(labels), trust=trust
+  return controlled.lead(
+    model, [*built.values()], restore, labelled=labelled, trust=trust
   )
-  samples.write(
-    led.model, way, out, num=num, first=first, seed=seed, labels=labels,
-    mean=led.mean, size=size, picture=led.picture,
-  )  # fmt: skip
+
+
+def _spelled(labels: Sequence[int], num_classes: int) -> Any:
+  """Returns what a protocol says of labels."""
+  if not num_classes:
+    return None
+  if len(labels) > _LISTED:
+    return sample_set.digest(list(labels))
+  return list(labels) or 'all in turn'
+
+
+def _close(found: sample_set.SampleSet, formats: Sequence[str]) -> None:
+  """Writes the formats once all blocks are there; the others wait for it.
+
+  They look for files instead of meeting at a barrier, in which a process that
+  is done early would wait too long for the collectives of some platforms, and
+  leave together: jax takes a process that left before the others for lost.
+  """
+  if not distributed.is_first():
+    ready = sample_formats.paths(found, formats).values()
+    while not (found.finished() and all(path.exists() for path in ready)):
+      time.sleep(_POLL)
+    return
+  found.wait()
+  if not found.finished():
+    found.finish()
+  sample_formats.write(found, formats)
+  count = found.finished()['evaluations']
+  print(
+    f'{found.num} images, {count["mean"]:.1f} network evaluations each '
+    f'(at most {count["most"]})'
+  )
