@@ -142,25 +142,28 @@ def kill(found):
 
 
 @pytest.mark.slow
-def test_killed_as_it_goes(trained, tmp_path):
-  """By SIGKILL, alone and of a pair; finished by three."""
+def test_fifty_thousand_images_and_ten_kills(trained, tmp_path):
+  """By SIGKILL at random, one to three processes; finished by three."""
   flags = (
-    'sample', f'--workdir={trained}', '--num=1500', '--block=20',
-    '--sampler.grid.steps=60', '--formats=npz',
+    'sample', f'--workdir={trained}', '--num=50000', '--block=500',
+    '--sampler.grid.steps=20', '--formats=npz',
   )  # fmt: skip
-  out = tmp_path / 'out'
+  out, rng = tmp_path / 'out', np.random.default_rng(0)
   done = lambda: len(list(out.glob('blocks/0*.npz')))
-  for count in (1, 2):
-    before, found = done(), processes((*flags, f'--out={out}'), count, tmp_path)
-    until = time.time() + 200
-    while done() < before + 5 and time.time() < until:
+  for kills in range(10):
+    found = processes((*flags, f'--out={out}'), 1 + kills % 3, tmp_path)
+    goal, until = done() + rng.integers(1, 5), time.time() + 200
+    while done() < goal and time.time() < until:
       time.sleep(0.01)
+    time.sleep(rng.uniform(0, 0.2))
     kill(found)
-    assert before + 5 <= done() < 75, (tmp_path / 'stderr0').read_text()
+    assert goal <= done() < 100, (tmp_path / 'stderr0').read_text()
   for name, count in (('out', 3), ('whole', 1)):
-    argv = (*flags, f'--out={tmp_path / name}')
-    found = processes(argv, count, tmp_path)
+    found = processes((*flags, f'--out={tmp_path / name}'), count, tmp_path)
     assert [p.wait() for p in found] == [0] * count, (
       tmp_path / 'stderr0'
     ).read_text()
   assert tree(out) == tree(tmp_path / 'whole')
+  with np.load(out / 'samples.npz') as found:
+    assert found['arr_0'].shape == (50_000, 8, 8, 1)
+    assert np.bincount(found['arr_1']).tolist() == [5000] * 10
