@@ -88,11 +88,14 @@ def main(argv: list[str]) -> int:
   from difjax.training import distributed
 
   distributed.initialize(*place)
+  wanted = job.Wanted(
+    ema=values.ema, step=values.step, num=values.num, first=values.first,
+    seed=values.seed, labels=labels, size=values.block,
+    quantiser=values.quantiser,
+  )  # fmt: skip
   job.draw(
-    workdir, pathlib.Path(values.out), sampler=values.sampler.to_dict(),
-    leads=arguments.given(values, _LEADS), ema=values.ema, step=values.step,
-    num=values.num, first=values.first, seed=values.seed, labels=labels,
-    size=values.block, quantiser=values.quantiser, formats=values.formats,
+    workdir, pathlib.Path(values.out), wanted, formats=values.formats,
+    sampler=values.sampler.to_dict(), leads=arguments.given(values, _LEADS),
     coupled=values.coupled, trust=tuple(values.trust),
   )  # fmt: skip
   if distributed.is_first():

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pathlib
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
+import numpy as np
 
 from difjax import config as configs
 from difjax import errors
@@ -27,20 +29,38 @@ _LISTED = 1000  # labels that a protocol spells; of more it has a digest
 _POLL = 0.5  # seconds between two looks for the files of the first process
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Wanted:
+  """Which images of which parameters are wanted, and as which bytes.
+
+  Attributes:
+    ema: which average of the parameters; '' for the raw ones.
+    step: of the checkpoint; None for the newest.
+    num: how many images.
+    first: the first one's index.
+    seed: of the set.
+    labels: classes in turn; all of them when empty.
+    size: images in a block.
+    quantiser: name of one of `quantisers`.
+  """
+
+  ema: str = 'main'
+  step: int | None = None
+  num: int = 64
+  first: int = 0
+  seed: int = 0
+  labels: Sequence[int] = ()
+  size: int = 64
+  quantiser: str = 'edm'
+
+
 def draw(
   workdir: pathlib.Path,
   out: pathlib.Path,
+  wanted: Wanted,
   *,
   sampler: Spec,
   leads: Mapping[str, Spec],
-  ema: str = 'main',
-  step: int | None = None,
-  num: int = 64,
-  first: int = 0,
-  seed: int = 0,
-  labels: Sequence[int] = (),
-  size: int = 64,
-  quantiser: str = 'edm',
   formats: Sequence[str] = ('png', 'grid', 'npz'),
   coupled: bool = False,
   trust: tuple[str, ...] = (),
@@ -52,17 +72,10 @@ def draw(
   Args:
     workdir: of the run.
     out: the folder.
+    wanted: which images.
     sampler: spec of how to sample.
     leads: specs by name: of guides, applied in this order, and under
       `restore` of a `controlled.Restoration`.
-    ema: which average of the parameters; '' for the raw ones.
-    step: of the checkpoint; None for the newest.
-    num: how many images.
-    first: the first one's index.
-    seed: of the set.
-    labels: classes in turn; all of them when empty.
-    size: images in a block.
-    quantiser: name of one of `quantisers`.
     formats: names of `sample_formats`.
     coupled: whether the images of a block may depend on each other.
     trust: packages whose names saved configs and specs may use.
@@ -73,62 +86,81 @@ def draw(
     CheckpointError: there is no checkpoint that can be read.
     NonFiniteError: an image has values that are not finite.
   """
-  quantise = quantisers.named(quantiser)
+  quantise = quantisers.named(wanted.quantiser)
   model = trained.load(
-    workdir, ema=ema, trust=trust, needs='denoiser', step=step
+    workdir, ema=wanted.ema, trust=trust, needs='denoiser', step=wanted.step
   )
   sample_formats.check(formats, model.shape[-1])
   way = _sampler(workdir, sampler, coupled, trust)
-  led = _led(model, leads, bool(labels), trust)
-  given = samples.in_turn(labels, led.model.num_classes)
-  found = sample_set.SampleSet(
-    folder=out, shape=led.model.shape, num=num, first=first, size=size,
-    num_classes=led.model.num_classes, class_names=led.model.class_names,
-    labelled=bool(led.model.num_classes),
-    protocol={
-      **protocol(led.model, sampler, leads, ema), 'seed': seed, 'num': num,
-      'first': first, 'block': size, 'quantiser': quantiser,
-      'labels': _spelled(labels, led.model.num_classes),
-    },
-  )  # fmt: skip
-  found.begin()
+  led = _led(model, leads, bool(wanted.labels), trust)
+  given = samples.in_turn(wanted.labels, led.model.num_classes)
+  found = _begun(out, led.model, wanted, protocol(
+    led.model, wanted, sampler, leads
+  ))  # fmt: skip
   samples.fill(
     found, led.model.objective, way, led.model.params, labels=given,
-    mean=led.mean, seed=seed, quantise=quantise, part=jax.process_index(),
-    parts=jax.process_count(),
+    mean=led.mean, seed=wanted.seed, quantise=quantise,
+    part=jax.process_index(), parts=jax.process_count(),
   )  # fmt: skip
-  if led.picture is not None and distributed.is_first():
-    plots.save_png(out / 'measurement.png', led.picture)
-  _close(found, formats)
+  _close(found, formats, led.picture)
 
 
 def protocol(
-  model: trained.Trained, sampler: Spec, leads: Mapping[str, Spec], ema: str
+  model: trained.Trained,
+  wanted: Wanted,
+  sampler: Spec,
+  leads: Mapping[str, Spec],
 ) -> dict[str, Any]:
-  """Returns what images depend on beside their indices, as JSON has it.
+  """Returns all that images depend on beside their indices, as JSON has it.
 
   Args:
     model: what is sampled, as it is led.
+    wanted: which images.
     sampler: spec of how to sample.
-    leads: specs of what leads it.
-    ema: which average of the parameters.
+    leads: specs of what leads the model.
   """
   here = jax.local_devices()[0]
+  numbers = jax.device_get(jax.tree.leaves(model.params))
   return {
     'scheme': sample_set.SCHEME,
     'objective': sample_set.digest(model.config['objective']),
     'step': model.step,
-    'ema': ema,
-    'parameters': sample_set.digest(
-      *jax.device_get(jax.tree.leaves(model.params))
-    ),
+    'ema': wanted.ema,
+    'parameters': sample_set.digest(*numbers),
     'sampler': sampler,
     'guidance': leads,
+    'seed': wanted.seed,
+    'num': wanted.num,
+    'first': wanted.first,
+    'block': wanted.size,
+    'quantiser': wanted.quantiser,
+    'labels': _spelled(wanted.labels, model.num_classes),
     'device': f'{here.platform} {here.device_kind}',
     'jax': jax.__version__,
     'matmul_precision': jax.config.jax_default_matmul_precision,
     'threefry_partitionable': jax.config.jax_threefry_partitionable,
   }
+
+
+def _begun(
+  out: pathlib.Path,
+  model: trained.Trained,
+  wanted: Wanted,
+  told: Mapping[str, Any],
+) -> sample_set.SampleSet:
+  """Begins a set of a protocol, or finds it as it was left.
+
+  Raises:
+    ConfigError: the folder holds other files, or another protocol's samples.
+  """
+  found = sample_set.SampleSet(
+    folder=out, shape=model.shape, num=wanted.num, first=wanted.first,
+    size=wanted.size, num_classes=model.num_classes,
+    class_names=model.class_names, labelled=bool(model.num_classes),
+    protocol=told,
+  )  # fmt: skip
+  found.begin()
+  return found
 
 
 def _sampler(
@@ -179,7 +211,11 @@ def _spelled(labels: Sequence[int], num_classes: int) -> Any:
   return list(labels) or 'all in turn'
 
 
-def _close(found: sample_set.SampleSet, formats: Sequence[str]) -> None:
+def _close(
+  found: sample_set.SampleSet,
+  formats: Sequence[str],
+  picture: np.ndarray | None,
+) -> None:
   """Writes the formats once all blocks are there; the others wait for it.
 
   They look for files instead of meeting at a barrier, in which a process that
@@ -194,6 +230,8 @@ def _close(found: sample_set.SampleSet, formats: Sequence[str]) -> None:
   found.wait()
   if not found.finished():
     found.finish()
+  if picture is not None:
+    plots.save_png(found.folder / 'measurement.png', picture)
   sample_formats.write(found, formats)
   count = found.finished()['evaluations']
   print(
