@@ -187,6 +187,15 @@ def test_tars(samples, monkeypatch):
     assert file.extractfile('000026.cls').read() == b'6'
 
 
+def test_webdataset_reads_tars(samples):
+  wds = pytest.importorskip('webdataset', reason='needs webdataset')
+  shard = str(write(samples, 'tar') / '00000.tar')
+  rows = wds.WebDataset(shard, shardshuffle=False).decode('rgb8')
+  found = list(rows.to_tuple('png', 'cls'))
+  np.testing.assert_array_equal([image for image, _ in found], PIXELS)
+  assert [label for _, label in found] == (INDICES % 10).tolist()
+
+
 def test_tars_of_no_labels(bare):
   source = data.Shards(path=str(write(bare, 'tar')))
   np.testing.assert_array_equal(source.take(range(23))['image'], PIXELS)
