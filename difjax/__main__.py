@@ -18,7 +18,7 @@ from difjax import errors
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _VERBS = types.MappingProxyType({
   'train': 'train a model from a config',
-  'sample': 'write images of a trained model as PNG files and .npz',
+  'sample': 'write images of a trained model, for eyes and other tools',
   'evaluate': 'measure a trained model, such as its bits per dimension',
   'report': 'judge a trained model and write report.html',
   'convert': 'make a work directory of an official checkpoint',

@@ -14,6 +14,7 @@ import functools
 import io
 import os
 import pathlib
+import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -74,13 +75,26 @@ def png(image: Array) -> bytes:
   return target.getvalue()
 
 
-def write(path: str | os.PathLike[str], content: bytes) -> None:
-  """Writes a file whole or not at all: a temporary one takes its name."""
+def write(
+  path: str | os.PathLike[str], content: bytes, *, sync: bool = False
+) -> None:
+  """Writes a file whole or not at all: a temporary one takes its name.
+
+  Args:
+    path: of the file; its folder is made.
+    content: of the file.
+    sync: whether it must be whole after a loss of power too.
+  """
   path = pathlib.Path(path)
   path.parent.mkdir(parents=True, exist_ok=True)
-  partial = path.with_name(f'.{path.name}.{os.getpid()}')
+  # Process ids of several hosts may be equal, and their folder the same.
+  partial = path.with_name(f'.{path.name}.{uuid.uuid4().hex[:12]}')
   try:
-    partial.write_bytes(content)
+    with partial.open('wb') as file:
+      file.write(content)
+      if sync:
+        file.flush()
+        os.fsync(file.fileno())
     os.replace(partial, path)
   finally:
     partial.unlink(missing_ok=True)

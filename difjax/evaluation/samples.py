@@ -11,7 +11,8 @@ import collections
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Callable, Iterator, Sequence
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +21,7 @@ import tqdm
 
 from difjax import errors
 from difjax.data import device
-from difjax.evaluation import plots, trained
+from difjax.evaluation import plots, quantisers, sample_set, trained
 from difjax.objectives import base
 from difjax.sampling import langevin, samplers
 from difjax.sampling import noise as noises
@@ -78,6 +79,51 @@ def condition(labels: Array | None) -> Cond:
   return None if labels is None else {'label': jnp.asarray(labels)}
 
 
+def spread(
+  objective: base.Generative,
+  sampler: samplers.Sampler,
+  params: Params,
+  parts: Iterable[tuple[Array, Array | None]],
+  *,
+  shape: Shape,
+  mean: Array = 0.0,
+  seed: int = 0,
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+  """Samples parts of one size, in turn on each of the local devices.
+
+  While one part is read, every device works on a next one.
+
+  Args:
+    objective: what was trained.
+    sampler: how to sample.
+    params: of the objective's network.
+    parts: indices int [B], and labels int [B] or None.
+    shape: (H, W, C) of an image.
+    mean: of x at t_max, to broadcast over [B, H, W, C].
+    seed: of the set.
+
+  Yields:
+    x [B, ...] as it was drawn, and evaluations int [B]; of each part in turn.
+  """
+  places = [(d, jax.device_put(params, d)) for d in jax.local_devices()]
+  pending = collections.deque()
+  read = lambda: tuple(map(np.asarray, pending.popleft()))
+  for i, (indices, labels) in enumerate(parts):
+    on, copy = places[i % len(places)]
+    put = functools.partial(jax.device_put, device=on)
+    found = block(
+      copy, put(jnp.uint32(seed)), put(np.asarray(indices)),
+      None if labels is None else put(np.asarray(labels)),
+      put(jnp.asarray(mean, jnp.float32)),
+      objective=objective, sampler=sampler, shape=tuple(shape),
+    )  # fmt: skip
+    pending.append(found)
+    if len(pending) > len(places):
+      yield read()
+  while pending:
+    yield read()
+
+
 def blocks(
   objective: base.Generative,
   sampler: samplers.Sampler,
@@ -92,36 +138,24 @@ def blocks(
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
   """Samples a set block by block over the local devices.
 
-  Takes the arguments of `generate`. While one block is read, every device works
-  on a next one.
+  Takes the arguments of `generate`.
 
   Yields:
     x [B, ...] as it was drawn, and evaluations int [B]; in the order of the
     indices, the last of them shorter.
   """
-  places = [(d, jax.device_put(params, d)) for d in jax.local_devices()]
-  pending = collections.deque()
-
-  def finished() -> tuple[np.ndarray, np.ndarray]:
-    count, *found = pending.popleft()
-    return tuple(np.asarray(each)[:count] for each in found)
-
-  for i, start in enumerate(range(0, len(indices), size)):
-    part = np.arange(start, min(start + size, len(indices)))
-    full = np.resize(part, size)  # the last block repeats its images
-    on, copy = places[i % len(places)]
-    put = functools.partial(jax.device_put, device=on)
-    x, evaluations = block(
-      copy, put(jnp.uint32(seed)), put(np.asarray(indices)[full]),
-      None if labels is None else put(np.asarray(labels)[full]),
-      put(jnp.asarray(mean, jnp.float32)),
-      objective=objective, sampler=sampler, shape=tuple(shape),
-    )  # fmt: skip
-    pending.append((len(part), x, evaluations))
-    if len(pending) > len(places):
-      yield finished()
-  while pending:
-    yield finished()
+  starts = range(0, len(indices), size)
+  cut = [np.arange(i, min(i + size, len(indices))) for i in starts]
+  of = lambda values, part: np.asarray(values)[np.resize(part, size)]
+  parts = (  # the last block repeats its images
+    (of(indices, part), None if labels is None else of(labels, part))
+    for part in cut
+  )
+  found = spread(
+    objective, sampler, params, parts, shape=shape, mean=mean, seed=seed
+  )
+  for part, (x, evaluations) in zip(cut, found, strict=True):
+    yield x[: len(part)], evaluations[: len(part)]
 
 
 def generate(
@@ -170,6 +204,86 @@ def generate(
   return np.concatenate(images), np.concatenate(evaluations)
 
 
+def fill(
+  found: sample_set.SampleSet,
+  objective: base.Generative,
+  sampler: samplers.Sampler,
+  params: Params,
+  *,
+  labels: Callable[[Array], Array | None],
+  mean: Array = 0.0,
+  seed: int = 0,
+  quantise: quantisers.Quantiser = device.to_bytes,
+  part: int = 0,
+  parts: int = 1,
+) -> None:
+  """Draws the blocks of a set that are missing, each to its file.
+
+  Args:
+    found: the set, which was begun.
+    objective: what was trained.
+    sampler: how to sample.
+    params: of the objective's network.
+    labels: gives the labels int [B] of indices, or None.
+    mean: of x at t_max, to broadcast over [B, H, W, C].
+    seed: of the set.
+    quantise: rounds to bytes.
+    part: which process this is: block b is of process b mod `parts`.
+    parts: how many processes there are.
+
+  Raises:
+    NonFiniteError: an image has values that are not finite.
+  """
+  found.discard_torn(part, parts)
+  left = found.missing(part, parts)
+  counts = {b: int(found.inside(b).sum()) for b in found.blocks}
+  mine = sum(counts[b] for b in counts if b % parts == part)
+  drawn = spread(
+    objective, sampler, params,
+    ((found.whole(b), labels(found.whole(b))) for b in left),
+    shape=found.shape, mean=mean, seed=seed,
+  )  # fmt: skip
+  with tqdm.tqdm(
+    desc='sample' if parts == 1 else f'sample {part + 1}/{parts}',
+    total=mine, initial=mine - sum(map(counts.get, left)), unit='image',
+    mininterval=0.1 if sys.stderr.isatty() else 30, disable=not left,
+  ) as bar:  # fmt: skip
+    for number, (x, evaluations) in zip(left, drawn, strict=True):
+      inside = found.inside(number)
+      indices = found.whole(number)[inside]
+      told = labels(indices)
+      found.write(number, sample_set.Block(
+        indices,
+        _checked(x[inside], indices, seed, quantise),
+        None if told is None else np.asarray(told, np.int64),
+        evaluations[inside].astype(np.int32),
+      ))  # fmt: skip
+      bar.update(len(indices))
+
+
+def in_turn(
+  labels: Sequence[int], num_classes: int
+) -> Callable[[Array], Array | None]:
+  """Returns what gives the labels of indices, in turn.
+
+  Args:
+    labels: classes; all of them when empty, so that a set is balanced.
+    num_classes: of the model; 0 for one without labels.
+
+  Raises:
+    ConfigError: a class that the model does not know.
+  """
+  table = np.asarray(labels, np.int64)
+  unknown = table[(table < 0) | (table >= num_classes)]
+  if len(unknown):
+    raise errors.ConfigError(
+      f'there is no class {unknown[0]}: the model has {num_classes}'
+    )
+  if not len(table):
+    return lambda indices: default_labels(indices, num_classes)
+  return lambda indices: table[np.asarray(indices) % len(table)]
+
+
 def check_independent(sampler: samplers.Sampler) -> None:
   """Refuses a sampler that lets the images of a block depend on each other.
 
@@ -183,7 +297,12 @@ def check_independent(sampler: samplers.Sampler) -> None:
     )
 
 
-def _checked(x: np.ndarray, indices: np.ndarray, seed: int) -> np.ndarray:
+def _checked(
+  x: np.ndarray,
+  indices: np.ndarray,
+  seed: int,
+  quantise: quantisers.Quantiser = device.to_bytes,
+) -> np.ndarray:
   """Returns bytes, of finite images only."""
   bad = ~np.isfinite(x).all(axis=tuple(range(1, x.ndim)))
   if bad.any():
@@ -191,7 +310,7 @@ def _checked(x: np.ndarray, indices: np.ndarray, seed: int) -> np.ndarray:
       f'image {indices[bad][0]} of seed {seed} is not finite: use more steps '
       'or another solver'
     )
-  return device.to_bytes(x)
+  return quantise(x)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -244,74 +363,3 @@ class SampleGrid:
     plots.save_png(folder / f'{step:08d}.png', grid)
     for writer in run.writers:
       writer.image(step, 'samples', grid)
-
-
-def write(
-  model: trained.Trained,
-  sampler: samplers.Sampler,
-  out: pathlib.Path,
-  *,
-  num: int,
-  first: int = 0,
-  seed: int = 0,
-  labels: Sequence[int] = (),
-  mean: Array = 0.0,
-  size: int = 64,
-  picture: np.ndarray | None = None,
-) -> None:
-  """Samples to a folder: PNG files, a grid, and one .npz.
-
-  Args:
-    model: what to sample from.
-    sampler: how to sample.
-    out: the folder.
-    num: how many images.
-    first: the first one's index.
-    seed: of the set.
-    labels: classes in turn; all of them when empty.
-    mean: of x at t_max, to broadcast over [B, H, W, C].
-    size: images in a block.
-    picture: uint8 [H, W, C], the measurement that the images have, if any.
-
-  Raises:
-    ConfigError: a class that the model does not know.
-    NonFiniteError: an image has values that are not finite.
-  """
-  indices = np.arange(first, first + num)
-  wanted = _labels_in_turn(labels, indices, model.num_classes)
-  with tqdm.tqdm(total=num, desc='sample', unit='image', disable=None) as bar:
-    images, evaluations = generate(
-      model.objective, sampler, model.params, shape=model.shape,
-      indices=indices, labels=wanted, mean=mean, seed=seed, size=size,
-      advance=bar.update,
-    )  # fmt: skip
-  out.mkdir(parents=True, exist_ok=True)
-  for index, image in zip(indices, images, strict=True):
-    plots.save_png(out / f'{index:06d}.png', image)
-  if picture is not None:
-    plots.save_png(out / 'measurement.png', picture)
-  plots.save_png(
-    out / 'grid.png', plots.grid(images[:100], min(10, len(images)))
-  )
-  arrays = {'arr_0': images}
-  if wanted is not None:
-    arrays['arr_1'] = wanted.astype(np.int64)
-  np.savez(out / 'samples.npz', **arrays)
-  print(
-    f'{num} images, {evaluations.mean():.1f} network evaluations each '
-    f'(at most {evaluations.max()})'
-  )
-
-
-def _labels_in_turn(
-  labels: Sequence[int], indices: np.ndarray, num_classes: int
-) -> np.ndarray | None:
-  """Returns the classes that were asked for, in turn, or all of them."""
-  for label in labels:
-    if not 0 <= label < num_classes:
-      raise errors.ConfigError(
-        f'there is no class {label}: the model has {num_classes}'
-      )
-  if not labels:
-    return default_labels(indices, num_classes)
-  return np.asarray(labels)[indices % len(labels)]

@@ -51,6 +51,7 @@ def load(
   ema: str = 'main',
   trust: tuple[str, ...] = (),
   needs: str | None = None,
+  step: int | None = None,
 ) -> Trained:
   """Reads a run's config and the newest checkpoint that verifies.
 
@@ -60,6 +61,7 @@ def load(
     trust: packages whose names the saved config may use.
     needs: a method that the objective must have, such as `denoiser`, to make
       images with.
+    step: of the checkpoint; None for the newest that verifies.
 
   Raises:
     ConfigError: there is no run, no such average, or no such method; or what
@@ -87,7 +89,7 @@ def load(
     workdir, checkpoint.Checkpoints(directory=place), reading=True
   )
   try:
-    params, meta = saver.restore_ema(ema, abstract)
+    params, meta = saver.restore_ema(ema, abstract, step)
   finally:
     saver.close()
   return Trained(

@@ -164,19 +164,20 @@ class Checkpointer:
     return schema.join(items, abstract.ema), meta
 
   def restore_ema(
-    self, name: str, abstract: PyTree
+    self, name: str, abstract: PyTree, step: int | None = None
   ) -> tuple[PyTree, dict[str, Any]]:
     """Restores one average of the newest step that verifies, or `params`.
 
     Args:
       name: of the average; '' for the raw parameters.
       abstract: ShapeDtypeStructs of the parameters.
+      step: of which, and of no other.
 
     Raises:
       CheckpointError: there is no such step or average.
     """
     item = schema.item(name)
-    found = self._newest({item: abstract})
+    found = self._newest({item: abstract}, step)
     if found is None:
       raise errors.CheckpointError(
         f'{self._directory} holds no checkpoint: train first'
@@ -277,8 +278,15 @@ class Checkpointer:
       ) from error
 
   def _newest(
-    self, items: dict[str, PyTree]
+    self, items: dict[str, PyTree], only: int | None = None
   ) -> tuple[dict[str, PyTree], dict[str, Any]] | None:
+    if only is not None:
+      if only not in self.steps():
+        raise errors.CheckpointError(
+          f'{self._directory} has no checkpoint {only}, but {self.steps()}'
+        )
+      self._verify(only)
+      return self._read(only, items)
     step = distributed.from_first(self._walk() if distributed.is_first() else 0)
     if not self._reading:
       self._manager.reload()

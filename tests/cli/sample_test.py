@@ -29,7 +29,7 @@ def sampled(trained, tmp_path_factory):
 def test_files(sampled):
   names = {path.name for path in sampled.iterdir()}
   images = {f'{i:06d}.png' for i in range(5, 17)}
-  assert names == images | {'grid.png', 'samples.npz'}
+  assert names == images | {'blocks', 'grid.png', 'samples.npz'}
 
 
 def test_arrays_are_those_of_the_files(sampled):

@@ -30,7 +30,7 @@ def run(
       'openmpi'.
     seconds: after which all are killed.
   """
-  port = _free_port()
+  port = free_port()
   processes = [
     subprocess.Popen(
       ['timeout', '-k', '5', str(seconds), sys.executable, *argv,
@@ -112,7 +112,7 @@ VARIABLES = {
 }
 
 
-def _free_port() -> int:
+def free_port() -> int:
   """Finds one among those that jax derives."""
   for _ in range(100):
     port = random.randrange(_FIRST, 2**16)
