@@ -50,7 +50,7 @@ ORDER = {
   'metrics': (
     'statistics classifier frechet distances nearest precision_recall '
     'two_sample scores kernel extrapolation memorisation extraction '
-    'reference resize features inception resnet clip'
+    'reference resize features inception resnet clip dinov2'
   ),
   'training': (
     'distributed state ema optimisers mesh sharding manifest schema '
@@ -72,7 +72,7 @@ ORDER = {
     'edm_arguments edm_diffusion edm_keys edm edm2 '
     'adm_settings adm_keys adm_networks adm consistency_models '
     'dit_layout dit sit imported workdir '
-    'feature_files inception resnet clip'
+    'feature_files inception resnet clip dinov2'
   ),
   'cli': 'arguments train sample evaluate report convert ema data bench '
     'doctor plan supervise goodput',
