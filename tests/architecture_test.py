@@ -72,7 +72,7 @@ ORDER = {
     'edm_arguments edm_diffusion edm_keys edm edm2 '
     'adm_settings adm_keys adm_networks adm consistency_models '
     'dit_layout dit sit imported workdir '
-    'feature_files inception resnet clip dinov2'
+    'feature_files inception resnet clip dinov2 edm2_reference'
   ),
   'cli': 'arguments train sample evaluate report convert ema data bench '
     'doctor plan supervise goodput',
