@@ -50,7 +50,7 @@ ORDER = {
   'metrics': (
     'statistics classifier frechet distances nearest precision_recall '
     'two_sample scores kernel extrapolation memorisation extraction '
-    'reference resize features inception resnet clip'
+    'reference resize features inception resnet clip dinov2'
   ),
   'training': (
     'distributed state ema optimisers mesh sharding manifest schema '
@@ -60,9 +60,10 @@ ORDER = {
   ),
   'evaluation': (
     'baselines distribution plots curves report quantisers sample_set '
-    'sample_formats trained samples parts quality '
+    'sample_formats sample_statistics trained samples parts quality '
     'loss likelihood guided controlled job sections sweep mixture solver_study '
     'gallery study bench checkpoint_bench ode_bench input_bench profile peers '
+    'feature_peer '
     'hlo collectives compiler plan plan_page planned'
   ),
   'interop': (
@@ -72,7 +73,7 @@ ORDER = {
     'edm_arguments edm_diffusion edm_keys edm edm2 '
     'adm_settings adm_keys adm_networks adm consistency_models '
     'dit_layout dit sit imported workdir '
-    'feature_files inception resnet clip'
+    'feature_files inception resnet clip dinov2 edm2_reference'
   ),
   'cli': 'arguments train sample evaluate report convert ema data bench '
     'doctor plan supervise goodput',
@@ -280,7 +281,9 @@ def test_no_tensorflow_and_no_torch(path):
       continue
     roots = {name.split('.')[0] for name in names}
     barred = {'tensorflow', 'torch', 'clu'}
-    if _name(path) == 'evaluation/peers.py':  # times one beside ours
+    if _name(path) in (  # time one beside ours
+      'evaluation/peers.py', 'evaluation/feature_peer.py',
+    ):  # fmt: skip
       barred.remove('torch')
     assert not roots & barred, ast.unparse(node)
 

@@ -40,6 +40,7 @@ ours, the median of the rounds; its range is among the figures:
   forward   a call of the network
   draw      samples by DDIM
   train     a training step
+  features  of FID, from images (pip install torch torchvision pytorch-fid)
 and, in the figures, where the time of our training step goes
 """
 
@@ -140,6 +141,8 @@ def _of_config(values: flags.FlagValues) -> dict[str, Any]:
 
 
 def _beside_peer(plain: dict[str, Any], rounds: int) -> dict[str, Any]:
+  if 'objective' not in plain:  # of a network that is not trained
+    return configs.build(plain['peer'], path='config.peer').compare(rounds)
   objective, optimiser, peer = (
     configs.build(plain[key], path=f'config.{key}')
     for key in ('objective', 'optimiser', 'peer')

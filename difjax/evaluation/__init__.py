@@ -5,6 +5,7 @@ from difjax.evaluation.controlled import (
   Restoration,
   mask,
 )
+from difjax.evaluation.feature_peer import PytorchFidPeer
 from difjax.evaluation.gallery import Gallery
 from difjax.evaluation.guided import Autoguidance, ClassifierFree, Threshold
 from difjax.evaluation.likelihood import (
@@ -33,6 +34,7 @@ __all__ = [
   'GuidanceSweep',
   'Likelihood',
   'Mixture',
+  'PytorchFidPeer',
   'Quality',
   'Restoration',
   'RestorationSection',

@@ -119,7 +119,7 @@ def _text(taken: feature_files.Taken, settings: Mapping[str, Any]) -> Tower:
   trunk, blocks = _trunk(taken, prefix, width, settings, _TEXT_HEADS)
   params = {
     'embedding': table, 'positions': places, 'trunk': blocks,
-    'norm_out': _norm(taken, f'{prefix}final_layer_norm', width)}
+    'norm_out': taken.norm(f'{prefix}final_layer_norm', width)}
   projection = _projection(taken, 'text_projection.weight', params, width)
   end = settings.get('eos_token_id', _OLD_END)
   network = clip.TextTower(
@@ -146,8 +146,8 @@ def _image(
     'class': taken.take(f'{prefix}embeddings.class_embedding', (width,)),
     'positions': places, 'trunk': blocks,
     'patch_in': dict(kernel=patches.transpose(2, 3, 1, 0).reshape(-1, width)),
-    'norm_in': _norm(taken, f'{prefix}pre_layrnorm', width),  # spelt so
-    'norm_out': _norm(taken, f'{prefix}post_layernorm', width)}
+    'norm_in': taken.norm(f'{prefix}pre_layrnorm', width),  # spelt so
+    'norm_out': taken.norm(f'{prefix}post_layernorm', width)}
   projection = _projection(
     taken, 'visual_projection.weight', params, width)
   network = clip.ImageTower(
@@ -193,31 +193,15 @@ def _trunk(
 def _block(taken: feature_files.Taken, prefix: str, width: int) -> Params:
   """Takes a block."""
   square = (width, width)
-  parts = [_linear(taken, f'{prefix}.self_attn.{n}_proj', square)
+  parts = [taken.linear(f'{prefix}.self_attn.{n}_proj', square)
            for n in 'qkv']
-  hidden = _linear(taken, f'{prefix}.mlp.fc1', (None, width))
+  hidden = taken.linear(f'{prefix}.mlp.fc1', (None, width))
   back = (width, hidden['kernel'].shape[-1])
   return {
     'qkv': {leaf: np.concatenate([part[leaf] for part in parts], -1)
             for leaf in ('kernel', 'bias')},
-    'out': _linear(taken, f'{prefix}.self_attn.out_proj', square),
+    'out': taken.linear(f'{prefix}.self_attn.out_proj', square),
     'mlp_hidden': hidden,
-    'mlp_out': _linear(taken, f'{prefix}.mlp.fc2', back),
-    'norm_0': _norm(taken, f'{prefix}.layer_norm1', width),
-    'norm_1': _norm(taken, f'{prefix}.layer_norm2', width)}
-
-
-def _linear(
-  taken: feature_files.Taken, name: str, shape: tuple[int | None, int]
-) -> Params:
-  """Takes a dense layer of shape (outputs, inputs)."""
-  kernel = taken.take(f'{name}.weight', shape).T
-  return dict(
-    kernel=kernel, bias=taken.take(f'{name}.bias', kernel.shape[-1:]))
-
-
-def _norm(taken: feature_files.Taken, name: str, width: int) -> Params:
-  """Takes a norm."""
-  return dict(
-    scale=taken.take(f'{name}.weight', (width,)),
-    bias=taken.take(f'{name}.bias', (width,)))
+    'mlp_out': taken.linear(f'{prefix}.mlp.fc2', back),
+    'norm_0': taken.norm(f'{prefix}.layer_norm1', width),
+    'norm_1': taken.norm(f'{prefix}.layer_norm2', width)}

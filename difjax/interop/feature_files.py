@@ -161,6 +161,19 @@ class Taken:
       kernel=(kernel.transpose(2, 3, 1, 0) * scale).astype(np.float32),
       bias=(shift - mean * scale).astype(np.float32))
 
+  def linear(
+    self, name: str, shape: tuple[int | None, int]
+  ) -> dict[str, np.ndarray]:
+    """Takes a dense layer of shape (outputs, inputs); errors as in `take`."""
+    kernel = self.take(f'{name}.weight', shape).T
+    return dict(kernel=kernel, bias=self.take(f'{name}.bias', kernel.shape[1:]))
+
+  def norm(self, name: str, width: int) -> dict[str, np.ndarray]:
+    """Takes the scale and bias of a norm; errors as in `take`."""
+    return dict(
+      scale=self.take(f'{name}.weight', (width,)),
+      bias=self.take(f'{name}.bias', (width,)))
+
   def finish(self) -> None:
     """Makes sure that nothing is left.
 

@@ -64,7 +64,7 @@ def read_reference(path: str | os.PathLike) -> Reference:
   """
   arrays = _load(pathlib.Path(path))
   try:
-    return _parse(arrays)
+    return parse(arrays)
   except errors.DataError as e:
     raise errors.DataError(f'{path}: {e}') from e
 
@@ -154,8 +154,12 @@ def _load(path: pathlib.Path) -> dict[str, np.ndarray]:
     raise errors.DataError(f'cannot read {path} as .npz: {line}') from e
 
 
-def _parse(arrays: Mapping[str, np.ndarray]) -> Reference:
-  """Statistics from arrays by name; errors do not name the file."""
+def parse(arrays: Mapping[str, np.ndarray]) -> Reference:
+  """Returns the statistics that arrays by name hold, in a layout of the table.
+
+  Raises:
+    DataError: as in `read_reference`; the line does not name a file.
+  """
   count = arrays.get(_COUNT)
   if count is not None:
     if count.shape or count.dtype.kind not in 'iu' or count < 1:
