@@ -5,6 +5,8 @@ from difjax.evaluation.controlled import (
   Restoration,
   mask,
 )
+from difjax.evaluation.feature_nets import Pixels
+from difjax.evaluation.figures import Figures
 from difjax.evaluation.gallery import Gallery
 from difjax.evaluation.guided import Autoguidance, ClassifierFree, Threshold
 from difjax.evaluation.likelihood import (
@@ -28,11 +30,13 @@ __all__ = [
   'ClassifierFree',
   'ClassifierGuidance',
   'DiffusersPeer',
+  'Figures',
   'Gallery',
   'GuidanceSection',
   'GuidanceSweep',
   'Likelihood',
   'Mixture',
+  'Pixels',
   'Quality',
   'Restoration',
   'RestorationSection',
