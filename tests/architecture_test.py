@@ -62,7 +62,7 @@ ORDER = {
     'baselines distribution plots curves report quantisers sample_set '
     'sample_formats trained samples parts quality '
     'image_set feature_nets figures references card compare scoring '
-    'step_sweep '
+    'step_sweep scored published '
     'loss likelihood guided controlled job sections sweep mixture solver_study '
     'gallery study bench checkpoint_bench ode_bench input_bench profile peers '
     'hlo collectives compiler plan plan_page planned'
@@ -76,8 +76,8 @@ ORDER = {
     'dit_layout dit sit imported workdir '
     'feature_files inception resnet clip feature_networks'
   ),
-  'cli': 'arguments train sample scoring evaluate report convert ema data '
-    'bench doctor plan supervise goodput',
+  'cli': 'arguments train sample scoring evaluate report convert reproduce '
+    'ema data bench doctor plan supervise goodput',
 }
 
 # Comparisons with a string literal outside config, cli and file formats, with

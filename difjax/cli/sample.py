@@ -52,6 +52,8 @@ from absl import flags
 from difjax import errors
 from difjax.cli import arguments
 
+Draw = Callable[[pathlib.Path, int | None], None]
+"""Samples into a folder, of the checkpoint of a step or the newest."""
 LEADS = types.MappingProxyType({  # what their flags are arguments of
   'autoguidance': 'evaluation.Autoguidance',
   'classifier_free': 'evaluation.ClassifierFree',
@@ -65,6 +67,7 @@ def define(
   values: flags.FlagValues,
   num: int = 64,
   formats: Sequence[str] = ('png', 'grid', 'npz'),
+  quantiser: str = 'edm',
 ) -> None:
   """Defines the flags of all verbs that sample.
 
@@ -72,13 +75,14 @@ def define(
     values: where.
     num: the default of --num.
     formats: that of --formats.
+    quantiser: that of --quantiser.
   """
   for name, default in (('num', num), ('seed', 0), ('first', 0), ('block', 64)):
     least, most = min(default, 1), 2**31 - 1
     flags.DEFINE_integer(name, default, '', least, most, flag_values=values)
   flags.DEFINE_string('out', None, '', flag_values=values)
   flags.DEFINE_string('ema', 'main', '', flag_values=values)
-  flags.DEFINE_string('quantiser', 'edm', '', flag_values=values)
+  flags.DEFINE_string('quantiser', quantiser, '', flag_values=values)
   flags.DEFINE_integer('step', None, '', 0, flag_values=values)
   flags.DEFINE_boolean('coupled', False, '', flag_values=values)
   for name in ('labels', 'trust'):
@@ -103,9 +107,7 @@ def main(argv: list[str]) -> int:
   return 0
 
 
-def drawer(
-  workdir: pathlib.Path, values: flags.FlagValues
-) -> Callable[[pathlib.Path, int | None], None]:
+def drawer(workdir: pathlib.Path, values: flags.FlagValues) -> Draw:
   """Returns what samples into a folder, of a step, as flags say.
 
   Args:

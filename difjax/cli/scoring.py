@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pathlib
 import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from absl import flags
@@ -85,13 +86,13 @@ def run(argv: list[str], about: str) -> int:
   distributed.initialize(*place)
   by = judge(values) if distributed.is_first() else None
   if not values.checkpoints:
-    found = _scored(draw, by, out, values.step)
+    found = scored(draw, by, out, values.step)
     if by is not None:
       print(card.table(found))
       print(out / card.PAGE)
     return 0
   cards = {
-    step: _scored(draw, by, out / f'{step:08d}', step)
+    step: scored(draw, by, out / f'{step:08d}', step)
     for step in _steps(workdir, values.checkpoints)
   }
   if by is not None:
@@ -159,10 +160,23 @@ def _steps(workdir: pathlib.Path, asked: list[str]) -> list[int]:
   return steps
 
 
-def _scored(
-  draw: Any, by: scoring.Judge | None, out: pathlib.Path, step: int | None
-) -> Any:
-  """Samples into a folder and scores that; the others wait for the first."""
+def scored(
+  draw: sample.Draw,
+  by: scoring.Judge | None,
+  out: pathlib.Path,
+  step: int | None,
+) -> Mapping[str, Any]:
+  """Samples into OUT/samples and writes a card; the others wait for the first.
+
+  Args:
+    draw: what samples.
+    by: what judges; None in processes but the first.
+    out: the folder.
+    step: of the checkpoint; None for the newest.
+
+  Returns:
+    The card.
+  """
   draw(out / 'samples', step)
 
   from difjax.evaluation import card, image_set, scoring

@@ -17,8 +17,10 @@ from difjax.evaluation.likelihood import (
 from difjax.evaluation.mixture import Mixture
 from difjax.evaluation.peers import DiffusersPeer
 from difjax.evaluation.planned import Slices
+from difjax.evaluation.published import Published
 from difjax.evaluation.quality import Quality
 from difjax.evaluation.samples import SampleGrid, generate
+from difjax.evaluation.scored import Scored
 from difjax.evaluation.sections import GuidanceSection, RestorationSection
 from difjax.evaluation.solver_study import SolverStudy
 from difjax.evaluation.study import Study
@@ -37,10 +39,12 @@ __all__ = [
   'Likelihood',
   'Mixture',
   'Pixels',
+  'Published',
   'Quality',
   'Restoration',
   'RestorationSection',
   'SampleGrid',
+  'Scored',
   'Slices',
   'SolverStudy',
   'Study',

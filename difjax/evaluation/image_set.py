@@ -165,6 +165,14 @@ def rebatched(
     yield np.concatenate(pending)
 
 
+def of_array(pixels: np.ndarray) -> ImageSet:
+  """Takes images uint8 [N, H, W, C] in memory."""
+  return ImageSet(
+    path='memory', kind='array', shape=pixels.shape[1:], count=len(pixels),
+    parts=lambda: iter([pixels]),
+  )  # fmt: skip
+
+
 def _directory(place: pathlib.Path) -> ImageSet:
   """Opens what a folder holds."""
   if (place / sample_set.FOLDER / sample_set.MANIFEST).exists():
