@@ -60,7 +60,9 @@ def main(argv: list[str]) -> int:
   paper = configs.build(stated, path='config.published')
   out = pathlib.Path(values.out)
   distributed.initialize(*place)
-  by = scoring.judge(values) if distributed.is_first() else None
+  by = None
+  if distributed.is_first():
+    by = scoring.judge(values, paper.convention)
   workdir = _workdir(values, config, out / 'run')
   card = scoring.scored(sample.drawer(workdir, values), by, out, values.step)
   if distributed.is_first():
@@ -95,10 +97,6 @@ def _flags(
   empty = config_dict.ConfigDict
   specs = {name: empty() for name in (*sample.LEADS, *scoring.PARTS)}
   specs['sampler'] = empty(config.get('sampler', {}))
-  specs['features'] = empty({
-    'type': 'interop.Inception',
-    'convention': stated.get('convention', 'tensorflow'),
-  })
   define = functools.partial(_define, stated=stated)
   return arguments.parse(argv, define, __doc__, specs)
 

@@ -28,8 +28,14 @@ def define(values: flags.FlagValues) -> None:
     flags.DEFINE_string(name, None, '', flag_values=values)
 
 
-def judge(values: flags.FlagValues) -> scoring.Judge:
+def judge(
+  values: flags.FlagValues, convention: str = 'tensorflow'
+) -> scoring.Judge:
   """Loads what images are judged by, as flags say.
+
+  Args:
+    values: the flags of `define` and PARTS.
+    convention: of Inception, where flags do not say it.
 
   Raises:
     ConfigError: a spec does not build, or there is no reference, or are two.
@@ -43,8 +49,10 @@ def judge(values: flags.FlagValues) -> scoring.Judge:
 
   from difjax.evaluation import references, scoring  # imports jax
 
-  network = _built('features', values, 'interop.Inception')
-  how = _built('figures', values, 'evaluation.Figures')
+  network = _built(
+    'features', values, type='interop.Inception', convention=convention
+  )
+  how = _built('figures', values, type='evaluation.Figures')
   if values.reference:
     reference = references.read(values.reference)
   else:
@@ -129,11 +137,11 @@ def _define_run(values: flags.FlagValues) -> None:
   flags.DEFINE_list('checkpoints', [], '', flag_values=values)
 
 
-def _built(name: str, values: flags.FlagValues, kind: str | None = None) -> Any:
-  """Builds the part of a name, of a kind unless its flags say another."""
+def _built(name: str, values: flags.FlagValues, **default: str) -> Any:
+  """Builds the part of a name, on a default unless flags say another type."""
   spec = values[name].value.to_dict()
-  if kind is not None:
-    spec = {'type': kind, **spec}
+  if spec.get('type', default.get('type')) == default.get('type'):
+    spec = {**default, **spec}
   return configs.build(
     spec, path=name, trusted=False, trust=tuple(values.trust)
   )

@@ -273,9 +273,11 @@ def _scores(found: Found, made: Gathered, names: feature_nets.Names) -> None:
   ):  # fmt: skip
     if logits is not None:
       value, std = metrics.inception_score(logits, parts)
+      several = len(parts(len(logits))) > 1
       found.figures[names.score + suffix] = Figure(
-        value=value, better=HIGHER, depends=(), beside={'std': std}
-      )
+        value=value, better=HIGHER, depends=(),
+        beside={'std': std} if several else {},
+      )  # fmt: skip
 
 
 def _kernel(
