@@ -143,3 +143,26 @@ def experiment(
   config.hooks = parts.sample_grids(sampler, every=4 * every)
   config.checkpoints = parts.checkpoints(every=every, keep_every=4 * every)
   return config
+
+
+def published(
+  fid: float,
+  evaluations: int,
+  *,
+  spread: tuple[float, float] | None = None,
+  source: str = 'Karras et al. 2022, table 2: least of three sets of 50,000',
+) -> Spec:
+  """Returns a figure of the paper on CIFAR-10 with its protocol.
+
+  Args:
+    fid: the figure.
+    evaluations: of the network, for an image.
+    spread: least and most that those who ran it again report.
+    source: where that is stated.
+  """
+  return dict(
+    type='evaluation.Published', figures=dict(fid=fid),
+    spread={} if spread is None else dict(fid=spread), evaluations=evaluations,
+    reference='CIFAR-10, training images', reference_count=50_000,
+    source=source,
+  )  # fmt: skip

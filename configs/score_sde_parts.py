@@ -363,3 +363,17 @@ def experiment(
   config.hooks.grid.rows = grid_rows
   config.checkpoints = parts.checkpoints(every=10_000, keep_every=50_000)
   return config
+
+
+def published(fid: float, score: float, evaluations: int) -> Spec:
+  """Returns figures of the paper's table 3 on CIFAR-10 with their protocol.
+
+  They are the best of its checkpoints; no spread is stated.
+  """
+  return dict(
+    type='evaluation.Published',
+    figures=dict(fid=fid, inception_score=score), evaluations=evaluations,
+    reference='CIFAR-10, training images', reference_count=50_000,
+    convention='score-sde', quantiser='score_sde',
+    source='Song et al. 2021, table 3: best of the checkpoints',
+  )  # fmt: skip

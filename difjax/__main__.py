@@ -19,7 +19,8 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _VERBS = types.MappingProxyType({
   'train': 'train a model from a config',
   'sample': 'write images of a trained model, for eyes and other tools',
-  'evaluate': 'measure a trained model, such as its bits per dimension',
+  'evaluate': 'judge images or a model, with a card; compare two cards',
+  'reproduce': 'sample and score an official checkpoint beside its paper',
   'report': 'judge a trained model and write report.html',
   'convert': 'make a work directory of an official checkpoint',
   'ema': 'make an average of any width after training',

@@ -61,6 +61,8 @@ ORDER = {
   'evaluation': (
     'baselines distribution plots curves report quantisers sample_set '
     'sample_formats sample_statistics trained samples parts quality '
+    'image_set feature_nets figures references card compare scoring '
+    'step_sweep scored published '
     'loss likelihood guided controlled job sections sweep mixture solver_study '
     'gallery study bench checkpoint_bench ode_bench input_bench profile peers '
     'feature_peer '
@@ -73,10 +75,11 @@ ORDER = {
     'edm_arguments edm_diffusion edm_keys edm edm2 '
     'adm_settings adm_keys adm_networks adm consistency_models '
     'dit_layout dit sit imported workdir '
-    'feature_files inception resnet clip dinov2 edm2_reference'
+    'feature_files inception resnet clip dinov2 edm2_reference '
+    'feature_networks'
   ),
-  'cli': 'arguments train sample evaluate report convert ema data bench '
-    'doctor plan supervise goodput',
+  'cli': 'arguments train sample scoring evaluate report convert reproduce '
+    'ema data bench doctor plan supervise goodput',
 }
 
 # Comparisons with a string literal outside config, cli and file formats, with

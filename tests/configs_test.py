@@ -11,6 +11,8 @@ import pytest
 
 from difjax import config, errors, pytree, sampling
 from difjax.cli import arguments, train
+from difjax.evaluation import quantisers
+from difjax.metrics import resize
 from tests import analytic
 
 FOLDER = pathlib.Path(__file__).parents[1] / 'configs'
@@ -267,6 +269,22 @@ def test_a_saved_config_needs_no_trust(path, tmp_path):
   config.save(arguments.config_file(str(path)), tmp_path / 'config.json')
   saved = config.load(tmp_path / 'config.json')
   config.build(saved, trusted=False)
+
+
+def test_published_figures_are_those_of_the_headers():
+  """With the protocol that `difjax reproduce` compares by."""
+  stated = {p: _spec(p).get('published') for p in CONFIGS}
+  stated = {path: spec for path, spec in stated.items() if spec}
+  assert {'cifar10/edm_vp', 'cifar10/ncsnpp_ve'} <= {*map(_name, stated)}
+  for path, spec in stated.items():
+    found = config.build(spec, trusted=False)
+    header = _header(path, 'Published')
+    assert f'FID {found.figures["fid"]} ' in header.replace(',', ' ')
+    assert f'at {found.evaluations:,} evaluations' in header
+    assert found.convention in resize.CONVENTIONS
+    assert found.quantiser in quantisers.NAMED
+    for name, (low, high) in found.spread.items():
+      assert low <= found.figures[name] <= high
 
 
 def _row(path):

@@ -18,4 +18,6 @@ from configs import edm_parts as edm
 
 def get_config() -> config_dict.ConfigDict:
   """Returns the experiment."""
-  return edm.cifar10(edm.ncsnpp())
+  config = edm.cifar10(edm.ncsnpp())
+  config.published = edm.published(1.98, 35)
+  return config

@@ -18,4 +18,6 @@ from configs import edm_parts as edm
 
 def get_config() -> config_dict.ConfigDict:
   """Returns the experiment."""
-  return edm.cifar10(edm.conditional(edm.ncsnpp(), classes=10))
+  config = edm.cifar10(edm.conditional(edm.ncsnpp(), classes=10))
+  config.published = edm.published(1.79, 35)
+  return config

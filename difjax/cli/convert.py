@@ -46,7 +46,7 @@ def main(argv: list[str]) -> int:
   given = {'arch': config_dict.ConfigDict()}
   official: dict[str, Any] = {}
   if path is not None and pathlib.Path(path).suffix == '.json':
-    official = _official(pathlib.Path(path))
+    official = official_arguments(pathlib.Path(path))
   elif path is not None:
     given['config'] = arguments.config_file(path)
   values = arguments.parse(rest, _define, __doc__, given)
@@ -72,8 +72,12 @@ def main(argv: list[str]) -> int:
   return 0
 
 
-def _official(file: pathlib.Path) -> dict[str, Any]:
-  """Reads constructor arguments, within {"config": ...} or not."""
+def official_arguments(file: pathlib.Path) -> dict[str, Any]:
+  """Reads constructor arguments, within {"config": ...} or not.
+
+  Raises:
+    ConfigError: the file is not there, or no JSON object.
+  """
   if not file.is_file():
     raise errors.ConfigError(f'the config file {file} is not there')
   data = configs.load(file)

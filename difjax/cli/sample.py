@@ -44,7 +44,7 @@ from __future__ import annotations
 
 import pathlib
 import types
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from absl import flags
@@ -52,7 +52,9 @@ from absl import flags
 from difjax import errors
 from difjax.cli import arguments
 
-_LEADS = types.MappingProxyType({  # what their flags are arguments of
+Draw = Callable[[pathlib.Path, int | None], None]
+"""Samples into a folder, of the checkpoint of a step or the newest."""
+LEADS = types.MappingProxyType({  # what their flags are arguments of
   'autoguidance': 'evaluation.Autoguidance',
   'classifier_free': 'evaluation.ClassifierFree',
   'threshold': 'evaluation.Threshold',
@@ -61,46 +63,77 @@ _LEADS = types.MappingProxyType({  # what their flags are arguments of
 })
 
 
-def _define(values: flags.FlagValues) -> None:
-  for name, default in (('num', 64), ('seed', 0), ('first', 0), ('block', 64)):
+def define(
+  values: flags.FlagValues,
+  num: int = 64,
+  formats: Sequence[str] = ('png', 'grid', 'npz'),
+  quantiser: str = 'edm',
+) -> None:
+  """Defines the flags of all verbs that sample.
+
+  Args:
+    values: where.
+    num: the default of --num.
+    formats: that of --formats.
+    quantiser: that of --quantiser.
+  """
+  for name, default in (('num', num), ('seed', 0), ('first', 0), ('block', 64)):
     least, most = min(default, 1), 2**31 - 1
     flags.DEFINE_integer(name, default, '', least, most, flag_values=values)
   flags.DEFINE_string('out', None, '', flag_values=values)
   flags.DEFINE_string('ema', 'main', '', flag_values=values)
-  flags.DEFINE_string('quantiser', 'edm', '', flag_values=values)
+  flags.DEFINE_string('quantiser', quantiser, '', flag_values=values)
   flags.DEFINE_integer('step', None, '', 0, flag_values=values)
   flags.DEFINE_boolean('coupled', False, '', flag_values=values)
   for name in ('labels', 'trust'):
     flags.DEFINE_list(name, [], '', flag_values=values)
-  default = ['png', 'grid', 'npz']
-  flags.DEFINE_list('formats', default, '', flag_values=values)
+  flags.DEFINE_list('formats', [*formats], '', flag_values=values)
 
 
 def main(argv: list[str]) -> int:
   """Samples; returns the exit code."""
   place, argv = arguments.take_job(argv)
-  workdir, values = arguments.of_run(argv, _define, __doc__, 'sampler', *_LEADS)
+  workdir, values = arguments.of_run(argv, define, __doc__, 'sampler', *LEADS)
   if workdir is None or values.out is None:
     raise errors.ConfigError('sample needs --workdir=DIR and --out=DIR')
-  labels = _labels(values.labels)
+  draw = drawer(workdir, values)
 
-  from difjax.evaluation import job  # imports jax, after the flags
-  from difjax.training import distributed
+  from difjax.training import distributed  # imports jax, after the flags
 
   distributed.initialize(*place)
-  wanted = job.Wanted(
-    ema=values.ema, step=values.step, num=values.num, first=values.first,
-    seed=values.seed, labels=labels, size=values.block,
-    quantiser=values.quantiser,
-  )  # fmt: skip
-  job.draw(
-    workdir, pathlib.Path(values.out), wanted, formats=values.formats,
-    sampler=values.sampler.to_dict(), leads=arguments.given(values, _LEADS),
-    coupled=values.coupled, trust=tuple(values.trust),
-  )  # fmt: skip
+  draw(pathlib.Path(values.out), values.step)
   if distributed.is_first():
     print(values.out)
   return 0
+
+
+def drawer(workdir: pathlib.Path, values: flags.FlagValues) -> Draw:
+  """Returns what samples into a folder, of a step, as flags say.
+
+  Args:
+    workdir: of the run.
+    values: the flags of `define`, the sampler's and those of LEADS.
+
+  Raises:
+    ConfigError: --labels are none.
+  """
+  labels = _labels(values.labels)
+
+  def draw(out: pathlib.Path, step: int | None) -> None:
+    from difjax.evaluation import job  # imports jax
+
+    wanted = job.Wanted(
+      ema=values.ema, step=step, num=values.num, first=values.first,
+      seed=values.seed, labels=labels, size=values.block,
+      quantiser=values.quantiser,
+    )  # fmt: skip
+    job.draw(
+      workdir, out, wanted, formats=values.formats,
+      sampler=values.sampler.to_dict(), leads=arguments.given(values, LEADS),
+      coupled=values.coupled, trust=tuple(values.trust),
+    )  # fmt: skip
+
+  return draw
 
 
 def _labels(texts: Sequence[str]) -> list[int]:

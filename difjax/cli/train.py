@@ -38,7 +38,8 @@ from difjax import config as configs
 from difjax import environment, errors
 from difjax.cli import arguments
 
-_APART = ('evaluation', 'plan', 'report', 'sampler')  # what other verbs read
+# What other verbs read.
+_APART = ('evaluation', 'plan', 'published', 'report', 'sampler')
 # Paths that may change between two starts without making it another run.
 _FREE = (
   'checkpoints', 'data.prefetch', 'data.source.path', 'data.threads', 'hooks',

@@ -6,6 +6,8 @@ from difjax.evaluation.controlled import (
   mask,
 )
 from difjax.evaluation.feature_peer import PytorchFidPeer
+from difjax.evaluation.feature_nets import Pixels
+from difjax.evaluation.figures import Figures
 from difjax.evaluation.gallery import Gallery
 from difjax.evaluation.guided import Autoguidance, ClassifierFree, Threshold
 from difjax.evaluation.likelihood import (
@@ -16,8 +18,10 @@ from difjax.evaluation.likelihood import (
 from difjax.evaluation.mixture import Mixture
 from difjax.evaluation.peers import DiffusersPeer
 from difjax.evaluation.planned import Slices
+from difjax.evaluation.published import Published
 from difjax.evaluation.quality import Quality
 from difjax.evaluation.samples import SampleGrid, generate
+from difjax.evaluation.scored import Scored
 from difjax.evaluation.sections import GuidanceSection, RestorationSection
 from difjax.evaluation.solver_study import SolverStudy
 from difjax.evaluation.study import Study
@@ -29,16 +33,20 @@ __all__ = [
   'ClassifierFree',
   'ClassifierGuidance',
   'DiffusersPeer',
+  'Figures',
   'Gallery',
   'GuidanceSection',
   'GuidanceSweep',
   'Likelihood',
   'Mixture',
   'PytorchFidPeer',
+  'Pixels',
+  'Published',
   'Quality',
   'Restoration',
   'RestorationSection',
   'SampleGrid',
+  'Scored',
   'Slices',
   'SolverStudy',
   'Study',

@@ -84,10 +84,7 @@ def load(
     require(objective, needs, str(workdir))
     _check_images(workdir, card, objective)
   abstract = _abstract(objective, shape, card['num_classes'])
-  place = config.get('checkpoints', {}).get('directory')
-  saver = checkpoint.Checkpointer(
-    workdir, checkpoint.Checkpoints(directory=place), reading=True
-  )
+  saver = _reader(workdir, config)
   try:
     params, meta = saver.restore_ema(ema, abstract, step)
   finally:
@@ -100,6 +97,34 @@ def load(
     class_names=tuple(card['class_names']),
     step=meta['step'],
     config=config,
+  )
+
+
+def steps(workdir: pathlib.Path) -> list[int]:
+  """Lists the steps of a run's checkpoints, oldest first.
+
+  Raises:
+    ConfigError: there is no run.
+    CheckpointError: it has no checkpoint.
+  """
+  config = _complete(workdir / CONFIG, 'objective')
+  saver = _reader(workdir, config)
+  try:
+    found = saver.steps()
+  finally:
+    saver.close()
+  if not found:
+    raise errors.CheckpointError(f'{workdir} holds no checkpoint: train first')
+  return found
+
+
+def _reader(
+  workdir: pathlib.Path, config: dict[str, Any]
+) -> checkpoint.Checkpointer:
+  """Opens the checkpoints of a run that may be at work."""
+  place = config.get('checkpoints', {}).get('directory')
+  return checkpoint.Checkpointer(
+    workdir, checkpoint.Checkpoints(directory=place), reading=True
   )
 
 

@@ -2,6 +2,15 @@
 
 from difjax.interop.base import Converted
 from difjax.interop.container import read
+from difjax.interop.feature_networks import Inception, Resnet
 from difjax.interop.imported import FAMILIES, Imported, load
 
-__all__ = ['FAMILIES', 'Converted', 'Imported', 'load', 'read']
+__all__ = [
+  'FAMILIES',
+  'Converted',
+  'Imported',
+  'Inception',
+  'Resnet',
+  'load',
+  'read',
+]

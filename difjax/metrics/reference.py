@@ -30,6 +30,7 @@ from difjax.typing import Array
 _LAYOUTS = (('mu', 'sigma'), ('ref_mu', 'ref_sigma'))
 _SPATIAL = ('mu_s', 'sigma_s')
 _FEATURES, _LOGITS, _IMAGES, _COUNT = 'pool_3', 'logits', 'arr_0', 'count'
+_ABOUT = 'about'
 _ASYMMETRY = 1e-4  # of the largest entry: float32 sums reach about 1e-6
 
 
@@ -43,6 +44,7 @@ class Reference:
     count: images that they were made from; None where the file does not say.
     features: the features [N, d] themselves; None where only statistics are.
     logits: [N, K]; None where the file has none.
+    about: what who wrote the file says of it; '' where that is nothing.
   """
 
   pooled: statistics.Gaussian
@@ -50,6 +52,7 @@ class Reference:
   count: int | None = None
   features: np.ndarray | None = None
   logits: np.ndarray | None = None
+  about: str = ''
 
 
 def read_reference(path: str | os.PathLike) -> Reference:
@@ -73,6 +76,7 @@ def write_statistics(
   path: str | os.PathLike,
   pooled: statistics.Moments,
   spatial: statistics.Moments | None = None,
+  about: str = '',
 ) -> None:
   """Writes what pytorch-fid, EDM and ADM read, and the count beside.
 
@@ -80,6 +84,7 @@ def write_statistics(
     path: a file whose name ends in .npz; replaced in one step.
     pooled: of the features that FID compares.
     spatial: of those that sFID compares, if any.
+    about: what is to be known of them; other readers pass over it.
 
   Raises:
     DataError: fewer than two features, or the file cannot be written.
@@ -87,6 +92,8 @@ def write_statistics(
   arrays = dict(zip(_LAYOUTS[0], pooled.gaussian, strict=True))
   if spatial is not None:
     arrays |= zip(_SPATIAL, spatial.gaussian, strict=True)
+  if about:
+    arrays[_ABOUT] = np.array(about)
   _save(pathlib.Path(path), {**arrays, _COUNT: np.int64(pooled.count)})
 
 
@@ -137,7 +144,7 @@ def _save(path: pathlib.Path, arrays: Mapping[str, Array]) -> None:
 
 def _load(path: pathlib.Path) -> dict[str, np.ndarray]:
   """All arrays that a layout knows, and the names of the others."""
-  known = {*sum(_LAYOUTS, ()), *_SPATIAL, _FEATURES, _LOGITS, _COUNT}
+  known = {*sum(_LAYOUTS, ()), *_SPATIAL, _FEATURES, _LOGITS, _COUNT, _ABOUT}
   try:
     # np.load would take a .npy file too; zipfile names what is wrong.
     zipfile.ZipFile(path).close()
@@ -171,7 +178,10 @@ def parse(arrays: Mapping[str, np.ndarray]) -> Reference:
       if _SPATIAL[0] in arrays or _SPATIAL[1] in arrays:
         spatial = _gaussian(arrays, _SPATIAL)
       pooled = _gaussian(arrays, names)
-      return Reference(pooled=pooled, spatial=spatial, count=count)
+      about = str(arrays.get(_ABOUT, ''))
+      return Reference(
+        pooled=pooled, spatial=spatial, count=count, about=about
+      )
   if _FEATURES in arrays:
     features = statistics.as_features(arrays[_FEATURES], at_least=2)
     logits = arrays.get(_LOGITS)

@@ -1,0 +1,362 @@
+"""Figures of merit of a set of images against a reference.
+
+One pass over a set gives its features: 4 d bytes an image are kept (400 MB for
+50,000 images and d = 2,048), and of the spatial features statistics alone.
+What a reference of statistics cannot give, or so few images, is left out, with
+the reason.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import tqdm
+
+from difjax import errors, metrics
+from difjax.evaluation import feature_nets, image_set
+from difjax.metrics import kernel, statistics
+
+_ROWS = 2048  # features that statistics take at once
+_BATCH = 256  # images that are read at once
+LOWER, HIGHER = 'lower', 'higher'  # which is better
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Figures:
+  """How figures are computed; their defaults are the public conventions.
+
+  Attributes:
+    neighbours: k of precision, recall, density and coverage.
+    overlap: images of each set that those four compare, at most, drawn by
+      `seed`; 0 leaves them out.
+    subsets: pairs of subsets of the kernel distance; 0 leaves it out.
+    subset: images of each, drawn by torch-fidelity's seed.
+    levels: sizes that the limit for many images is extrapolated from.
+    draws: groups of its confidence interval; 0 leaves it out, which costs
+      minutes at d = 2,048.
+    confidence: of that interval.
+    seed: of the limit's shuffle and of the images that overlap.
+  """
+
+  neighbours: int = 3
+  overlap: int = 10_000
+  subsets: int = 100
+  subset: int = 1_000
+  levels: int = 4
+  draws: int = 10
+  confidence: float = 0.95
+  seed: int = 0
+
+  @property
+  def facts(self) -> dict[str, Any]:
+    """All that moves a figure, by figure, as JSON has it."""
+    return {
+      'kernel': {
+        'subsets': self.subsets, 'subset': self.subset,
+        'seed': kernel.Draws.seed,
+      },
+      'overlap': {
+        'neighbours': self.neighbours, 'images': self.overlap,
+        'seed': self.seed,
+      },
+      'limit': {
+        'levels': self.levels, 'draws': self.draws,
+        'confidence': self.confidence, 'seed': self.seed,
+      },
+    }  # fmt: skip
+
+
+class Gathered(NamedTuple):
+  """Features of a set; None is what the network has not.
+
+  Attributes:
+    pooled: float32 [N, d].
+    moments: of `pooled`.
+    spatial: of the spatial features.
+    logits: float32 [N, K].
+    unbiased: float32 [N, K].
+  """
+
+  pooled: np.ndarray
+  moments: metrics.Moments
+  spatial: metrics.Moments | None
+  logits: np.ndarray | None
+  unbiased: np.ndarray | None
+
+
+class Statistics(NamedTuple):
+  """What a reference has to compare with; None is what it has not.
+
+  Attributes:
+    pooled: statistics of the features.
+    spatial: of the spatial features.
+    features: [M, d], the features themselves.
+  """
+
+  pooled: metrics.Gaussian
+  spatial: metrics.Gaussian | None = None
+  features: np.ndarray | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Figure:
+  """A figure.
+
+  Attributes:
+    value: the figure.
+    better: LOWER or HIGHER.
+    depends: what else than the network and the number of images it depends
+      on: keys of a card.
+    beside: its deviation or interval, by name.
+  """
+
+  value: float
+  better: str
+  depends: tuple[str, ...]
+  beside: Mapping[str, float] = dataclasses.field(default_factory=dict)
+
+
+class Found(NamedTuple):
+  """Figures by name, and why others are not among them."""
+
+  figures: dict[str, Figure]
+  left_out: dict[str, str]
+
+
+def gather(
+  images: image_set.ImageSet, net: feature_nets.Net, what: str = 'features'
+) -> Gathered:
+  """Computes the features of a set in one pass.
+
+  Args:
+    images: the set.
+    net: a network.
+    what: what a bar of progress calls it.
+
+  Raises:
+    DataError: an image cannot be read, or a feature is not finite.
+  """
+  kept: dict[str, np.ndarray] = {}
+  done = 0
+  spatial = _Streamed()
+  with tqdm.tqdm(
+    desc=what, total=len(images), unit='image',
+    mininterval=0.1 if sys.stderr.isatty() else 30,
+  ) as bar:  # fmt: skip
+    for found in net(images.batches(_BATCH)):
+      rows = slice(done, done + len(found.pooled))
+      for name, leaf in found._replace(spatial=None)._asdict().items():
+        if leaf is not None:
+          if name not in kept:
+            kept[name] = np.empty((len(images), leaf.shape[1]), np.float32)
+          kept[name][rows] = leaf
+      if found.spatial is not None:
+        spatial.add(found.spatial)
+      done = rows.stop
+      bar.update(len(found.pooled))
+  pooled = kept['pooled']
+  return Gathered(
+    pooled, _moments([pooled]), spatial.moments(), kept.get('logits'),
+    kept.get('unbiased'),
+  )  # fmt: skip
+
+
+def statistics_of(found: Gathered) -> Statistics:
+  """Takes a set's features for a reference."""
+  spatial = found.spatial
+  return Statistics(
+    found.moments.gaussian, None if spatial is None else spatial.gaussian,
+    found.pooled,
+  )  # fmt: skip
+
+
+class _Streamed:
+  """Moments of features that come in batches of any size."""
+
+  def __init__(self) -> None:
+    self._done: metrics.Moments | None = None
+    self._pending: list[np.ndarray] = []
+
+  def add(self, batch: np.ndarray) -> None:
+    """Takes a batch [n, d]."""
+    self._pending.append(batch)
+    if sum(map(len, self._pending)) >= _ROWS:
+      whole = np.concatenate(self._pending)
+      self._merge(whole[:_ROWS])
+      self._pending = [whole[_ROWS:]]
+
+  def moments(self) -> metrics.Moments | None:
+    """Returns those of all batches; None where there was none."""
+    for part in image_set.rebatched(self._pending, _ROWS):
+      self._merge(part)
+    self._pending = []
+    return self._done
+
+  def _merge(self, part: np.ndarray) -> None:
+    new = metrics.Moments.of(part)
+    self._done = new if self._done is None else self._done.merge(new)
+
+
+def _moments(parts: Iterable[np.ndarray]) -> metrics.Moments:
+  """Moments that do not follow from how features are cut into parts."""
+  return metrics.Moments.of_batches(image_set.rebatched(parts, _ROWS))
+
+
+def measure(
+  made: Gathered,
+  reference: Statistics,
+  names: feature_nets.Names,
+  how: Figures,
+) -> Found:
+  """Computes all figures that a set and a reference allow.
+
+  Args:
+    made: features of the images.
+    reference: what to compare with.
+    names: what figures on the network are called.
+    how: the conventions.
+
+  Raises:
+    DataError: features of the two are of different networks, or not finite.
+  """
+  _check_alike(made.moments.mean, reference.pooled.mean, 'features')
+  found = Found({}, {})
+  found.figures[names.distance] = _distance(made.moments, reference.pooled)
+  _spatial(found, made, reference, names)
+  _scores(found, made, names)
+  _kernel(found, made, reference, names, how)
+  _overlap(found, made, reference, how)
+  limit = f'{names.distance}_infinity'
+  if how.draws:
+    _try(found, limit, lambda: {limit: _limit(made, reference, how)})
+  return found
+
+
+def _distance(made: metrics.Moments, real: metrics.Gaussian) -> Figure:
+  value = metrics.frechet_distance(made.gaussian, real)
+  return Figure(value=value, better=LOWER, depends=('reference',))
+
+
+def _try(
+  found: Found, name: str, compute: Callable[[], dict[str, Figure]]
+) -> None:
+  """Adds figures, or the reason why so few images have none."""
+  try:
+    found.figures.update(compute())
+  except errors.DataError as error:
+    found.left_out[name] = str(error)
+
+
+def _spatial(
+  found: Found, made: Gathered, reference: Statistics,
+  names: feature_nets.Names,
+) -> None:
+  if made.spatial is None:
+    return
+  if reference.spatial is None:
+    found.left_out[names.spatial] = 'the reference has no spatial statistics'
+    return
+  _check_alike(
+    made.spatial.mean, reference.spatial.mean, 'spatial features'
+  )
+  found.figures[names.spatial] = _distance(made.spatial, reference.spatial)
+
+
+def _scores(found: Found, made: Gathered, names: feature_nets.Names) -> None:
+  """Inception Scores: score_sde's of one part, ADM's of 5,000 images each."""
+  for suffix, logits, parts in (
+    ('', made.logits, metrics.SCORE_SDE), ('_adm', made.unbiased, metrics.ADM)
+  ):  # fmt: skip
+    if logits is not None:
+      value, std = metrics.inception_score(logits, parts)
+      several = len(parts(len(logits))) > 1
+      found.figures[names.score + suffix] = Figure(
+        value=value, better=HIGHER, depends=(),
+        beside={'std': std} if several else {},
+      )  # fmt: skip
+
+
+def _kernel(
+  found: Found, made: Gathered, reference: Statistics,
+  names: feature_nets.Names, how: Figures,
+) -> None:
+  if not how.subsets:
+    return
+  if reference.features is None:
+    found.left_out[names.kernel] = 'the reference has statistics alone'
+    return
+
+  def compute() -> dict[str, Figure]:
+    draws = metrics.Draws(count=how.subsets, size=how.subset)
+    value, std = metrics.kernel_distance(
+      made.pooled, reference.features, pairs=draws
+    )
+    return {names.kernel: Figure(
+      value=value, better=LOWER, depends=('reference', 'settings.kernel'),
+      beside={'std': std},
+    )}  # fmt: skip
+
+  _try(found, names.kernel, compute)
+
+
+def _overlap(
+  found: Found, made: Gathered, reference: Statistics, how: Figures
+) -> None:
+  if not how.overlap:
+    return
+  title = 'precision, recall, density, coverage'
+  if reference.features is None:
+    found.left_out[title] = 'the reference has statistics alone'
+    return
+
+  def compute() -> dict[str, Figure]:
+    some = metrics.overlap(
+      _drawn(made.pooled, how.overlap, how.seed),
+      _drawn(reference.features, how.overlap, how.seed),
+      k=how.neighbours,
+    )
+    return {
+      name: Figure(
+        value=value, better=HIGHER, depends=('reference', 'settings.overlap')
+      )
+      for name, value in dataclasses.asdict(some).items()
+    }
+
+  _try(found, title, compute)
+
+
+def _drawn(features: np.ndarray, most: int, seed: int) -> np.ndarray:
+  """Some of the features, so that an order by class does no harm."""
+  if len(features) <= most:
+    return features
+  rng = np.random.default_rng(seed)
+  return features[np.sort(rng.choice(len(features), most, replace=False))]
+
+
+def _limit(made: Gathered, reference: Statistics, how: Figures) -> Figure:
+  limit = metrics.fd_infinity(
+    made.pooled, reference.pooled, how.levels, how.draws, how.confidence,
+    how.seed,
+  )  # fmt: skip
+  return Figure(
+    value=limit.value, better=LOWER, depends=('reference', 'settings.limit'),
+    beside={'low': limit.low, 'high': limit.high},
+  )  # fmt: skip
+
+
+def _check_alike(ours: np.ndarray, theirs: np.ndarray, what: str) -> None:
+  """Refuses statistics of another network.
+
+  Raises:
+    DataError: they are of features of another length.
+  """
+  statistics.as_features(np.asarray(theirs)[None])
+  if np.shape(ours) != np.shape(theirs):
+    raise errors.DataError(
+      f'{what} of the images have {len(ours)} entries and those of the '
+      f'reference {len(theirs)}: give a reference of the same network'
+    )

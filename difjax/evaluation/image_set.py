@@ -1,0 +1,395 @@
+"""Images of any tool as one stream of bytes, in the order that it has them.
+
+| path                                   | made by                             |
+|----------------------------------------|-------------------------------------|
+| DIR with blocks/manifest.json          | `difjax sample`: protocol and all   |
+| DIR with samples_0.npz, ...            | score_sde: `samples` in each        |
+| DIR with *.tar and their index         | webdataset, `difjax data index`     |
+| DIR of PNG, WebP, JPEG or BMP files    | EDM, pytorch-fid, at any depth      |
+| FILE.zip of such files                 | EDM, StyleGAN; perhaps dataset.json |
+| FILE.npz                               | ADM: arr_0, arr_1; or `samples`     |
+
+Files are sorted by name. Nothing is unpacked to disk and no file is read whole:
+a set may be larger than the memory. Of images in colour the grey ones become
+RGB and alpha is left out, as every tool does; among grey ones, one in colour is
+an error.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import dataclasses
+import functools
+import hashlib
+import io
+import pathlib
+import re
+import types
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from difjax import errors
+from difjax.data import folder as folders
+from difjax.data import images, shards
+from difjax.data import source as sources
+from difjax.evaluation import sample_set
+from difjax.typing import Shape
+
+_KEYS = ('arr_0', 'samples')  # of images in an .npz, the first that is there
+_LABELS = 'arr_1'
+_ROUNDS = 'samples_*.npz'
+_THREADS = 8  # that decode
+_READ = 256  # images at once where only their bytes are wanted
+_DAMAGED = (
+  OSError, EOFError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ImageSet:
+  """A set of uint8 images.
+
+  Attributes:
+    path: where they are.
+    kind: what is there, such as 'folder of images'.
+    shape: (H, W, C) of each.
+    count: how many.
+    parts: makes an iterator of images uint8 [n, H, W, C], n as it likes.
+    read_labels: gives int64 [N], or None.
+    protocol: how difjax drew them; None where it did not.
+    known: their fingerprint, where it is noted beside them.
+  """
+
+  path: str
+  kind: str
+  shape: Shape
+  count: int
+  parts: Callable[[], Iterator[np.ndarray]]
+  read_labels: Callable[[], np.ndarray | None] = lambda: None
+  protocol: Mapping[str, Any] | None = None
+  known: str | None = None
+
+  def __len__(self) -> int:
+    return self.count
+
+  def batches(self, size: int) -> Iterator[np.ndarray]:
+    """Gives all images uint8 [size, H, W, C]; the last batch may be shorter.
+
+    Raises:
+      DataError: a file is damaged, or of another size than the first.
+    """
+    return rebatched(self.parts(), size)
+
+  @functools.cached_property
+  def labels(self) -> np.ndarray | None:
+    """Classes int64 [N], where the set has them."""
+    return self.read_labels()
+
+  @functools.cached_property
+  def fingerprint(self) -> str:
+    """The sha256 of all pixels in their order, whatever files hold them."""
+    if self.known is not None:
+      return self.known
+    total = hashlib.sha256()
+    for part in self.batches(_READ):
+      total.update(np.ascontiguousarray(part))
+    return total.hexdigest()
+
+
+def read(path: str | pathlib.Path) -> ImageSet:
+  """Opens a set of any kind in the table above.
+
+  Raises:
+    DataError: there is none, or it is malformed; the line names the file.
+  """
+  place = pathlib.Path(path)
+  if not place.exists():
+    raise errors.DataError(
+      f'{place} is not there: give a folder, .zip or .npz of images'
+    )
+  if place.is_dir():
+    return _directory(place)
+  if place.suffix.lower() not in _FILES:
+    raise errors.DataError(
+      f'{place} is no folder, .zip or .npz: give one of images'
+    )
+  return _FILES[place.suffix.lower()](place)
+
+
+def of_source(source: sources.Source, path: str = '') -> ImageSet:
+  """Takes the examples of one of difjax's sources, in their order.
+
+  Args:
+    source: of uint8 images.
+    path: what to call it; its class where that is left out.
+  """
+  starts = range(0, len(source), _READ)
+  taken = lambda start: source.take(
+    np.arange(start, min(start + _READ, len(source)))
+  )
+  has_labels = source.num_classes > 0
+  return ImageSet(
+    path=path or type(source).__name__, kind='source of difjax',
+    shape=tuple(source.shape), count=len(source),
+    parts=lambda: (taken(start)['image'] for start in starts),
+    read_labels=lambda: (
+      np.concatenate([taken(start)['label'] for start in starts]).astype('i8')
+      if has_labels else None
+    ),
+  )  # fmt: skip
+
+
+def rebatched(
+  parts: Iterable[np.ndarray], size: int
+) -> Iterator[np.ndarray]:
+  """Yields the rows of arrays [n, ...] as arrays of `size` rows, but the last.
+
+  What is computed from these does not follow from how the rows came.
+  """
+  pending: list[np.ndarray] = []
+  count = 0
+  for part in parts:
+    while len(part):
+      pending.append(part[: size - count])
+      count += len(pending[-1])
+      part = part[len(pending[-1]) :]
+      if count == size:
+        yield np.concatenate(pending)
+        pending, count = [], 0
+  if pending:
+    yield np.concatenate(pending)
+
+
+def of_array(pixels: np.ndarray) -> ImageSet:
+  """Takes images uint8 [N, H, W, C] in memory."""
+  return ImageSet(
+    path='memory', kind='array', shape=pixels.shape[1:], count=len(pixels),
+    parts=lambda: iter([pixels]),
+  )  # fmt: skip
+
+
+def _directory(place: pathlib.Path) -> ImageSet:
+  """Opens what a folder holds."""
+  if (place / sample_set.FOLDER / sample_set.MANIFEST).exists():
+    return _drawn(place)
+  rounds = sorted(place.glob(_ROUNDS), key=_number)
+  if rounds:
+    return _rounds(place, rounds)
+  if any(place.glob('*.tar')):
+    return of_source(shards.Shards(path=str(place)), str(place))
+  return _files(place, 'folder of images')
+
+
+def _number(path: pathlib.Path) -> tuple[int, str]:
+  """Sorts samples_2 before samples_10."""
+  digits = re.findall(r'\d+', path.stem)
+  return int(digits[-1]) if digits else -1, path.name
+
+
+def _drawn(place: pathlib.Path) -> ImageSet:
+  """Opens a set of `difjax sample`."""
+  found = sample_set.load(place)
+  missing = found.missing()
+  if missing:
+    raise errors.DataError(
+      f'{place} lacks {len(missing)} of {len(found.blocks)} blocks: run the '
+      'command that made it again'
+    )
+  drawn = found.finished() or {}
+  return ImageSet(
+    path=str(place), kind='difjax sample', shape=tuple(found.shape),
+    count=found.num, parts=lambda: (block.images for block in found),
+    read_labels=lambda: (
+      np.concatenate([block.labels for block in found])
+      if found.labelled else None
+    ),
+    protocol={**found.protocol, 'evaluations': drawn.get('evaluations')},
+    known=drawn.get('images_sha256'),
+  )  # fmt: skip
+
+
+def _files(place: pathlib.Path, kind: str) -> ImageSet:
+  """Opens image files in a folder or zip."""
+  source = folders.ImageFolder(path=str(place), labels=False)
+  name, data, _ = source.encoded(0)
+  first = images.decode(data, name, 1 if _is_grey(data, name) else 3)
+  return ImageSet(
+    path=str(place), kind=kind, shape=first.shape, count=len(source),
+    parts=lambda: _decoded(source, first.shape),
+    read_labels=lambda: _listed(place),
+  )  # fmt: skip
+
+
+def _is_grey(data: bytes, name: str) -> bool:
+  """Says whether a file has no colours."""
+  from PIL import Image
+
+  images.decode(data, name, 1)  # names what is wrong with the file
+  with Image.open(io.BytesIO(data)) as image:
+    return image.mode in ('1', 'L')
+
+
+def _decoded(
+  source: folders.ImageFolder, shape: Shape
+) -> Iterator[np.ndarray]:
+  """Yields the images of files, some at once.
+
+  Raises:
+    DataError: a file cannot be read, or its image is unlike the first.
+  """
+
+  def one(i: int) -> np.ndarray:
+    name, data, _ = source.encoded(i)
+    if shape[-1] == 1 and not _is_grey(data, name):
+      raise errors.DataError(
+        f'{name} is in colour and the first file is grey: make them alike'
+      )
+    image = images.decode(data, name, shape[-1])
+    if image.shape != shape:
+      raise errors.DataError(
+        f'{name} is {image.shape[1]} x {image.shape[0]} pixels and the first '
+        f'file {shape[1]} x {shape[0]}: bring them to one size'
+      )
+    return image
+
+  with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
+    for start in range(0, len(source), _READ):
+      some = range(start, min(start + _READ, len(source)))
+      yield np.stack([*pool.map(one, some)])
+
+
+def _listed(place: pathlib.Path) -> np.ndarray | None:
+  """Reads the classes of a dataset.json; folders are taken for none."""
+  source = folders.ImageFolder(path=str(place))
+  if source.class_names or not source.num_classes:
+    return None
+  return np.array([source.encoded(i)[2] for i in range(len(source))], np.int64)
+
+
+def _rounds(place: pathlib.Path, files: list[pathlib.Path]) -> ImageSet:
+  """Opens the files of score_sde's rounds."""
+  heads = [_head(file) for file in files]
+  for file, head in zip(files, heads, strict=True):
+    if head.shape[1:] != heads[0].shape[1:]:
+      raise errors.DataError(
+        f'{file} holds images {head.shape[1:]} and {files[0].name} '
+        f'{heads[0].shape[1:]}: bring them to one size'
+      )
+  return ImageSet(
+    path=str(place), kind="score_sde's rounds", shape=heads[0].shape[1:],
+    count=sum(head.shape[0] for head in heads),
+    parts=lambda: (part for head in heads for part in head.parts()),
+  )  # fmt: skip
+
+
+def _npz(place: pathlib.Path) -> ImageSet:
+  """Opens one .npz."""
+  head = _head(place)
+  return ImageSet(
+    path=str(place), kind=f'.npz, {head.key}', shape=head.shape[1:],
+    count=head.shape[0], parts=head.parts,
+    read_labels=lambda: _array(place, _LABELS, head.shape[0]),
+  )  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Head:
+  """Where the images of an .npz are, and their shape [N, H, W, C]."""
+
+  file: pathlib.Path
+  key: str
+  shape: Shape
+
+  def parts(self) -> Iterator[np.ndarray]:
+    """Reads the images in turn, packed or not."""
+    _, *shape = self.shape
+    size = int(np.prod(shape))
+    with (
+      _damage(self.file),
+      zipfile.ZipFile(self.file) as archive,
+      archive.open(f'{self.key}.npy') as member,
+    ):
+      _header(member)
+      for start in range(0, self.shape[0], _READ):
+        count = min(_READ, self.shape[0] - start)
+        data = member.read(count * size)
+        if len(data) < count * size:
+          raise EOFError(f'{self.key} ends before image {start + count}')
+        yield np.frombuffer(data, np.uint8).reshape(count, *shape)
+
+
+def _head(file: pathlib.Path) -> _Head:
+  """Looks into an .npz of images.
+
+  Raises:
+    DataError: it is damaged, or holds no uint8 [N, H, W, C] by a known name.
+  """
+  with _damage(file), zipfile.ZipFile(file) as archive:
+    names = [name.removesuffix('.npy') for name in archive.namelist()]
+    key = next((key for key in _KEYS if key in names), None)
+    if key is None:
+      raise errors.DataError(
+        f'{file} holds {", ".join(sorted(names)) or "nothing"}, where '
+        f'{" or ".join(_KEYS)} is wanted: save the images by that name'
+      )
+    with archive.open(f'{key}.npy') as member:
+      shape, fortran, dtype = _header(member)
+  if dtype != np.uint8 or len(shape) != 4 or not np.prod(shape) or fortran:
+    raise errors.DataError(
+      f'{file}: {key} is {dtype} {shape}, not uint8 [N, H, W, C] in the order '
+      'of C: round images to bytes first, by a quantiser that you name'
+    )
+  if shape[-1] not in images.MODES:
+    raise errors.DataError(
+      f'{file}: {key} has {shape[-1]} channels in {shape}, not 1, 3 or 4: put '
+      'channels last'
+    )
+  return _Head(file=file, key=key, shape=shape)
+
+
+def _header(member: io.BufferedIOBase) -> tuple[Shape, bool, np.dtype]:
+  """Reads shape, order and dtype in front of an array's bytes."""
+  version = np.lib.format.read_magic(member)
+  if version == (1, 0):
+    return np.lib.format.read_array_header_1_0(member)
+  return np.lib.format.read_array_header_2_0(member)
+
+
+def _array(file: pathlib.Path, key: str, count: int) -> np.ndarray | None:
+  """Reads integers [N] of an .npz, where there are any."""
+  with _damage(file), np.load(file, allow_pickle=False) as arrays:
+    found = arrays[key] if key in arrays.files else None
+  if found is None:
+    return None
+  if found.shape != (count,) or found.dtype.kind not in 'iu':
+    raise errors.DataError(
+      f'{file}: {key} is {found.dtype} {found.shape}, not {count} classes'
+    )
+  return found.astype(np.int64)
+
+
+@contextlib.contextmanager
+def _damage(file: pathlib.Path) -> Iterator[None]:
+  """Says in one line that a file is damaged.
+
+  Raises:
+    DataError: it is.
+  """
+  try:
+    yield
+  except _DAMAGED as error:
+    line = ' '.join(str(error).split())
+    raise errors.DataError(
+      f'{file} cannot be read as .npz ({line}): fetch or write it again'
+    ) from error
+
+
+_FILES = types.MappingProxyType({
+  '.npz': _npz,
+  '.zip': lambda place: _files(place, 'zip of images'),
+})

@@ -1,0 +1,211 @@
+"""Sets of images are read as they were written, or refused in one line."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zipfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from difjax import data, errors
+from difjax.evaluation import image_set, sample_formats
+from tests.evaluation import drawn_sets
+
+INDICES = np.arange(5, 28)
+PIXELS = np.stack([drawn_sets.pixels(i, (6, 6, 3)) for i in INDICES])
+DIGEST = hashlib.sha256(PIXELS.tobytes()).hexdigest()
+
+
+def whole(images, size=7):
+  return np.concatenate([*images.batches(size)])
+
+
+def png(path, image):
+  path.parent.mkdir(parents=True, exist_ok=True)
+  Image.fromarray(image.squeeze()).save(path)
+
+
+@pytest.mark.parametrize(
+  ('name', 'labelled'),
+  [('npz', True), ('zip', True), ('webp', False), ('edm', False),
+   ('score_sde', False), ('tar', False)],
+)  # fmt: skip
+def test_what_difjax_writes_is_read_back(name, labelled, tmp_path):
+  samples = drawn_sets.whole(tmp_path / 'out')
+  sample_formats.write(samples, [name])
+  found = image_set.read(sample_formats.paths(samples, [name])[name])
+  assert (len(found), found.shape) == (23, (6, 6, 3))
+  np.testing.assert_array_equal(whole(found), PIXELS)
+  assert found.fingerprint == DIGEST
+  assert found.protocol is None
+  if labelled:
+    assert found.labels.tolist() == (INDICES % 10).tolist()
+  else:
+    assert found.labels is None
+
+
+def test_a_set_of_difjax_has_its_protocol(tmp_path):
+  drawn_sets.whole(tmp_path, seed=11)
+  found = image_set.read(tmp_path)
+  np.testing.assert_array_equal(whole(found), PIXELS)
+  assert found.protocol['seed'] == 11
+  assert found.protocol['evaluations']['most'] == 3
+  assert found.labels.tolist() == (INDICES % 10).tolist()
+  assert found.known == found.fingerprint == DIGEST
+
+
+def test_tfds_is_read_as_a_source(tmp_path):
+  samples = drawn_sets.whole(tmp_path / 'out')
+  sample_formats.write(samples, ['tfds'])
+  place = sample_formats.paths(samples, ['tfds'])['tfds']
+  source = data.Tfds(name='samples', data_dir=str(place))
+  found = image_set.of_source(source)
+  np.testing.assert_array_equal(whole(found), PIXELS)
+  assert found.labels.tolist() == (INDICES % 10).tolist()
+
+
+@pytest.mark.parametrize('size', [1, 5, 23, 100])
+def test_batches_of_any_size(size, tmp_path):
+  np.savez_compressed(tmp_path / 'a.npz', PIXELS)
+  batches = [*image_set.read(tmp_path / 'a.npz').batches(size)]
+  assert [*map(len, batches)][:-1] == [size] * (len(batches) - 1)
+  np.testing.assert_array_equal(np.concatenate(batches), PIXELS)
+
+
+def test_rounds_come_by_number(tmp_path):
+  for i in range(12):
+    np.savez(tmp_path / f'samples_{i}.npz', samples=PIXELS[i : i + 1])
+    np.savez(tmp_path / f'statistics_{i}.npz', pool_3=np.zeros((1, 2)))
+  found = image_set.read(tmp_path)
+  np.testing.assert_array_equal(whole(found), PIXELS[:12])
+
+
+def test_grey_files_among_others_become_rgb(tmp_path):
+  png(tmp_path / 'a.png', PIXELS[0])
+  png(tmp_path / 'b' / 'c.png', PIXELS[1, ..., :1])
+  found = image_set.read(tmp_path)
+  np.testing.assert_array_equal(whole(found)[0], PIXELS[0])
+  grey = PIXELS[1, ..., :1].repeat(3, axis=-1)
+  np.testing.assert_array_equal(whole(found)[1], grey)
+
+
+def test_grey_sets_stay_grey(tmp_path):
+  for i in range(3):
+    png(tmp_path / f'{i}.png', PIXELS[i, ..., :1])
+  found = image_set.read(tmp_path)
+  assert found.shape == (6, 6, 1)
+  np.testing.assert_array_equal(whole(found), PIXELS[:3, ..., :1])
+  png(tmp_path / '3.png', PIXELS[3])
+  with pytest.raises(errors.DataError, match=r'3\.png is in colour'):
+    whole(image_set.read(tmp_path))
+
+
+def refused(path, match):
+  with pytest.raises(errors.DataError, match=match) as caught:
+    whole(image_set.read(path))
+  assert '\n' not in str(caught.value)
+
+
+def test_files_that_are_no_sets(tmp_path):
+  refused(tmp_path / 'nothere', 'nothere is not there: give a folder')
+  (tmp_path / 'a.txt').write_text('x')
+  refused(tmp_path / 'a.txt', 'is no folder')
+  refused(tmp_path, 'has no images')
+  (tmp_path / 'b').mkdir()
+  refused(tmp_path / 'b', 'has no images')
+
+
+@pytest.mark.parametrize(
+  ('arrays', 'match'),
+  [
+    ({'x': PIXELS, 'y': PIXELS}, 'holds x, y, where arr_0 or samples is'),
+    ({'mu': np.zeros(3)}, 'holds mu, where'),
+    ({'arr_0': PIXELS / 255}, 'arr_0 is float64 .* not uint8'),
+    ({'arr_0': PIXELS[0]}, r'arr_0 is uint8 \(6, 6, 3\)'),
+    ({'arr_0': PIXELS[:0]}, r'arr_0 is uint8 \(0, 6, 6, 3\)'),
+    ({'arr_0': PIXELS.transpose(0, 3, 1, 2)}, 'put channels last'),
+    ({'arr_0': np.array([None])}, 'arr_0 is object'),
+  ],
+)
+def test_arrays_that_are_no_images(arrays, match, tmp_path):
+  np.savez(tmp_path / 'a.npz', **arrays)
+  refused(tmp_path / 'a.npz', match)
+
+
+def test_labels_that_do_not_fit(tmp_path):
+  np.savez(tmp_path / 'a.npz', arr_0=PIXELS, arr_1=np.zeros(3))
+  with pytest.raises(errors.DataError, match='not 23 classes'):
+    _ = image_set.read(tmp_path / 'a.npz').labels
+
+
+def test_sizes_that_are_mixed(tmp_path):
+  for i in range(3):
+    png(tmp_path / f'{i}.png', PIXELS[i])
+  png(tmp_path / '3.png', PIXELS[3, :5])
+  png(tmp_path / '4.png', PIXELS[3, :4])
+  refused(tmp_path, r'3\.png is 6 x 5 pixels and the first file 6 x 6')
+
+
+def test_rounds_that_are_mixed(tmp_path):
+  np.savez(tmp_path / 'samples_0.npz', samples=PIXELS)
+  np.savez(tmp_path / 'samples_1.npz', samples=PIXELS[:, :5])
+  refused(tmp_path, r'samples_1\.npz holds images \(5, 6, 3\)')
+
+
+@pytest.mark.parametrize('kept', [10, 0.5, 0.99])
+@pytest.mark.parametrize('packed', [False, True])
+def test_an_npz_cut_short(kept, packed, tmp_path):
+  save = np.savez_compressed if packed else np.savez
+  save(tmp_path / 'a.npz', PIXELS)
+  content = (tmp_path / 'a.npz').read_bytes()
+  kept = kept if kept > 1 else int(kept * len(content))
+  (tmp_path / 'a.npz').write_bytes(content[:kept])
+  refused(tmp_path / 'a.npz', r'a\.npz cannot be read')
+
+
+def test_an_npz_with_a_flipped_byte(tmp_path):
+  np.savez(tmp_path / 'a.npz', PIXELS)
+  content = bytearray((tmp_path / 'a.npz').read_bytes())
+  content[1000] ^= 1
+  (tmp_path / 'a.npz').write_bytes(content)
+  refused(tmp_path / 'a.npz', 'CRC')
+
+
+def test_an_image_cut_short(tmp_path):
+  png(tmp_path / 'a.png', PIXELS[0])
+  png(tmp_path / 'b.png', PIXELS[1])
+  content = (tmp_path / 'b.png').read_bytes()
+  (tmp_path / 'b.png').write_bytes(content[:-40])
+  refused(tmp_path, r'b\.png: not a readable image')
+
+
+def test_a_zip_cut_short(tmp_path):
+  samples = drawn_sets.whole(tmp_path / 'out')
+  sample_formats.write(samples, ['zip'])
+  content = (tmp_path / 'out' / 'samples.zip').read_bytes()
+  (tmp_path / 'a.zip').write_bytes(content[:-30])
+  refused(tmp_path / 'a.zip', r'a\.zip is neither a folder nor a readable zip')
+
+
+@pytest.mark.parametrize('name', ['../a.png', '/a.png', 'b/../../a.png'])
+def test_a_zip_that_points_outside(name, tmp_path):
+  png(tmp_path / 'a.png', PIXELS[0])
+  with zipfile.ZipFile(tmp_path / 'a.zip', 'w') as file:
+    file.write(tmp_path / 'a.png', 'inside.png')
+    file.writestr(name, b'x')
+  refused(tmp_path / 'a.zip', 'points outside the zip')
+
+
+def test_a_set_of_difjax_with_gaps(tmp_path):
+  samples = drawn_sets.make(tmp_path)
+  drawn_sets.fill(samples, most=2)
+  refused(tmp_path, 'lacks 4 of 6 blocks: run the command that made it')
+
+
+def test_a_manifest_that_is_none(tmp_path):
+  drawn_sets.whole(tmp_path)
+  (tmp_path / 'blocks' / 'manifest.json').write_text(json.dumps({'set': {}}))
+  refused(tmp_path, 'no manifest of samples')
