@@ -61,7 +61,8 @@ ORDER = {
   'evaluation': (
     'baselines distribution plots curves report quantisers sample_set '
     'sample_formats trained samples parts quality '
-    'loss likelihood guided controlled job sections sweep mixture solver_study '
+    'loss likelihood guided controlled job sections memorised memorised_page '
+    'sweep mixture solver_study '
     'gallery study bench checkpoint_bench ode_bench input_bench profile peers '
     'hlo collectives compiler plan plan_page planned'
   ),

@@ -12,6 +12,8 @@ from difjax.evaluation.likelihood import (
   UniformDequantiser,
   VariationalBound,
 )
+from difjax.evaluation.memorised import Memorised
+from difjax.evaluation.memorised_page import MemorisedSection
 from difjax.evaluation.mixture import Mixture
 from difjax.evaluation.peers import DiffusersPeer
 from difjax.evaluation.planned import Slices
@@ -32,6 +34,8 @@ __all__ = [
   'GuidanceSection',
   'GuidanceSweep',
   'Likelihood',
+  'Memorised',
+  'MemorisedSection',
   'Mixture',
   'Quality',
   'Restoration',
