@@ -62,7 +62,7 @@ ORDER = {
     'baselines distribution plots curves report quantisers sample_set '
     'sample_formats trained samples parts quality '
     'loss likelihood guided controlled job sections memorised memorised_page '
-    'sweep mixture solver_study '
+    'sweep mixture solver_study inspected inspected_page '
     'gallery study bench checkpoint_bench ode_bench input_bench profile peers '
     'hlo collectives compiler plan plan_page planned'
   ),
@@ -75,8 +75,8 @@ ORDER = {
     'dit_layout dit sit imported workdir '
     'feature_files inception resnet clip'
   ),
-  'cli': 'arguments train sample evaluate report convert ema data bench '
-    'doctor plan supervise goodput',
+  'cli': 'arguments train sample evaluate report convert ema inspect data '
+    'bench doctor plan supervise goodput',
 }
 
 # Comparisons with a string literal outside config, cli and file formats, with

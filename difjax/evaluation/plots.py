@@ -346,14 +346,37 @@ def histogram(
     bins: how many.
     mark: where a dashed line is drawn.
   """
-  canvas, axes = blank(x, 'share')
   low, high = (f([f(v) for v in values.values()]) for f in (np.min, np.max))
   edges = np.linspace(low, high if high > low else low + 1, bins + 1)
+  shares = {
+    name: np.histogram(each, edges)[0] / len(each)
+    for name, each in values.items()
+  }
+  return steps(shares, edges, x=x, y='share', mark=mark)
+
+
+def steps(
+  shares: Mapping[str, Array],
+  edges: Array,
+  *,
+  x: str,
+  y: str,
+  mark: float | None = None,
+) -> bytes:
+  """Numbers of bins, as steps.
+
+  Args:
+    shares: by name, each [N].
+    edges: [N + 1], of the bins.
+    x: name and unit of the edges.
+    y: of the numbers.
+    mark: where a dashed line is drawn.
+  """
+  canvas, axes = blank(x, y)
   for (name, each), colour, dash in zip(
-    values.items(), COLOURS, ('-', '--', ':', '-.', '-', '--'), strict=False
+    shares.items(), COLOURS, ('-', '--', ':', '-.', '-', '--'), strict=False
   ):
-    share = np.histogram(each, edges)[0] / len(each)
-    axes.stairs(share, edges, color=colour, lw=1.6, ls=dash, label=name)
+    axes.stairs(each, edges, color=colour, lw=1.6, ls=dash, label=name)
   if mark is not None:
     axes.axvline(mark, color='#999999', lw=1, ls='--')
   axes.set_ylim(bottom=0)

@@ -91,7 +91,7 @@ def test_copies_are_flagged_beside_their_originals(copies):
   np.testing.assert_array_equal(arrays['extraction_nearest'], nearest)
   # Noise of 0.05 on 64 pixels, of which those below black are cut off.
   apart = arrays['pixels_distances'][:, 0]
-  assert (0.5 * 0.05 * 8 < apart).all()
+  assert (apart > 0.5 * 0.05 * 8).all()
   assert (apart < 1.5 * 0.05 * 8).all()
 
 
@@ -172,7 +172,7 @@ def test_the_section_says_so_and_shows_it():
   (check,) = flagged.checks
   assert not check.ok
   assert check.value == 1
-  assert ['repeat a training image', '150'] == flagged.table.rows[3][:2]
+  assert flagged.table.rows[3][:2] == ['repeat a training image', '150']
   page = report.render('Copies', '', [flagged], {})
   assert '0 of 1 criteria are met' in page
   sound = section(model(NEW), None, draw)

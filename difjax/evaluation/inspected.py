@@ -11,7 +11,9 @@ technique 2 spaces the levels from there to sigma_min geometrically: images of D
 numbers are at sigma sqrt(D) +- sigma / sqrt(2) from where they would be without
 noise, and a level covers half of the next above if their ratio g has
 
-  (2)  Phi(sqrt(2 D) (g - 1) + 3 g) - Phi(sqrt(2 D) (g - 1) - 3 g) = 1/2.
+  (2)  Phi(sqrt(2 D) (g - 1) + 3 g) - Phi(sqrt(2 D) (g - 1) - 3 g) = 1/2
+
+("about" in the paper, whose own ladders have 0.57, hence 6 % more levels).
 
 Distances are of pairs, so they are taken of so many images as fit, each once.
 """
@@ -58,7 +60,7 @@ class Measured:
 
   Attributes:
     total: images of the source.
-    count: images that were read.
+    indices: [N] of the images that were read, in order.
     shapes: how many images of each shape (H, W, C).
     labels: how many images of each class; empty without labels.
     class_names: in label order; may be empty.
@@ -69,7 +71,7 @@ class Measured:
   """
 
   total: int
-  count: int
+  indices: np.ndarray
   shapes: Mapping[Shape, int]
   labels: Mapping[int, int]
   class_names: tuple[str, ...]
@@ -77,6 +79,18 @@ class Measured:
   std_centred: float | None
   duplicates: int
   distances: Distances | None
+
+  @property
+  def count(self) -> int:
+    """How many images were read."""
+    return len(self.indices)
+
+  @property
+  def exact(self) -> bool:
+    """Whether distances are of all distinct images of the source."""
+    apart = self.distances
+    distinct = self.total - self.duplicates
+    return apart is not None and apart.count == distinct
 
   @property
   def mean(self) -> np.ndarray:
@@ -146,7 +160,7 @@ def measure(
     picked = chosen[np.sort(rng.permutation(distinct)[:fit])]
     apart = _distances(source.take(picked)['image'])
   return Measured(
-    total=total, count=len(chosen), shapes=shapes,
+    total=total, indices=chosen, shapes=shapes,
     labels=dict(sorted(sums.labels.items())), class_names=source.class_names,
     levels=sums.levels, std_centred=sums.std_centred(),
     duplicates=len(chosen) - len(distinct), distances=apart,
@@ -173,8 +187,8 @@ def proposed(measured: Measured) -> list[Setting]:
   ]  # fmt: skip
   if high > low:
     levels = ladder(measured.dimension, high, low)
-    found.append(Setting('levels', levels, 'of a ladder between these (Song and '
-                         'Ermon 2020, technique 2)'))
+    found.append(Setting('levels', levels, 'of a ladder between the two (Song '
+                         'and Ermon 2020, technique 2)'))
   return found
 
 
