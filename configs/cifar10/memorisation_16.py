@@ -1,7 +1,7 @@
 """Is it a copy? CIFAR-10 at 16 x 16: the first 100 images, or 10,000.
 
 Paper      Carlini et al. 2023 (what is asked), Peebles & Xie 2023 (network)
-Parameters 2,143,104
+Parameters 2,233,920
 Cost       4 k steps of 64 images; x
 Data       https://www.cs.toronto.edu/~kriz/cifar.html, the Python archive
 Command    difjax train --config=configs/cifar10/memorisation_16.py

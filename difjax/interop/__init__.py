@@ -3,5 +3,13 @@
 from difjax.interop.base import Converted
 from difjax.interop.container import read
 from difjax.interop.imported import FAMILIES, Imported, load
+from difjax.interop.resnet import ResNetFeatures
 
-__all__ = ['FAMILIES', 'Converted', 'Imported', 'load', 'read']
+__all__ = [
+  'FAMILIES',
+  'Converted',
+  'Imported',
+  'ResNetFeatures',
+  'load',
+  'read',
+]

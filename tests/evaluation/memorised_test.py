@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import json
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
 
-from difjax import config, data, errors, evaluation, processes
+from configs.cifar10 import memorisation_16
+from difjax import __main__, config, data, errors, evaluation, processes
 from difjax.denoising import prediction
 from difjax.evaluation import memorised, report, trained
 
@@ -220,3 +222,37 @@ def test_a_config_that_lacks_something_is_one_line():
   assert config.build(spec).count == 50
   with pytest.raises(errors.ConfigError, match='images=0, must be at least 1'):
     config.build(dict(spec, images=0))
+
+
+def digits(workdir, stop):
+  """Makes the experiment of CIFAR-10 one of some digits, and runs it."""
+  spec = memorisation_16.get_config().to_dict()
+  source = {'type': 'data.Digits'}
+  train = {'type': 'data.Subset', 'source': source, 'stop': stop}
+  held_out = dict(source, split='test')
+  spec['data']['source'] = train
+  spec['steps'] = spec['optimiser']['schedule']['decay_steps'] = 1_200
+  spec['objective']['network'].update(patch=(4, 4), width=96, depth=2)
+  judge = spec['evaluation']['copies'] | {'train': train, 'held_out': held_out}
+  judge['images'] = 250
+  spec['evaluation']['copies'] = judge
+  spec['report']['held_out'] = held_out
+  spec['report']['sections']['copies']['judge'] = judge
+  workdir.mkdir()
+  config.save(spec, workdir / 'config.json')
+  for verb in ('train', 'evaluate', 'report'):
+    assert __main__.main([verb, f'--workdir={workdir}']) == 0
+  figures = json.loads((workdir / 'evaluation' / 'copies.json').read_text())
+  return figures, (workdir / 'report.html').read_text()
+
+
+@pytest.mark.slow
+def test_a_model_of_few_images_is_flagged_and_one_of_many_is_not(tmp_path):
+  figures, page = digits(tmp_path / 'few', 60)
+  assert figures['flagged']
+  assert figures['copied'] > 0.3
+  assert figures['copied_held_out'] < 0.1
+  assert 'Flagged: in pixels' in page
+  figures, page = digits(tmp_path / 'many', 1_297)
+  assert not figures['flagged']
+  assert 'Not flagged: in pixels' in page
