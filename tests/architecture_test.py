@@ -63,7 +63,8 @@ ORDER = {
     'sample_formats sample_statistics trained samples parts quality '
     'image_set feature_nets figures references card compare scoring '
     'step_sweep scored published '
-    'loss likelihood guided controlled job sections sweep mixture solver_study '
+    'loss likelihood guided controlled job sections memorised memorised_page '
+    'sweep mixture solver_study inspected inspected_page '
     'gallery study bench checkpoint_bench ode_bench input_bench profile peers '
     'feature_peer '
     'hlo collectives compiler plan plan_page planned'
@@ -79,7 +80,7 @@ ORDER = {
     'feature_networks'
   ),
   'cli': 'arguments train sample scoring evaluate report convert reproduce '
-    'ema data bench doctor plan supervise goodput',
+    'ema inspect data bench doctor plan supervise goodput',
 }
 
 # Comparisons with a string literal outside config, cli and file formats, with

@@ -32,6 +32,7 @@ SHAPES = {  # of an image, and classes: the data themselves are not at hand
   'cifar10/edm_vp_cond': ((32, 32, 3), 10),
   'afhqv2': ((64, 64, 3), 0),
   'cifar10/edm_unet_16': ((16, 16, 3), 0),
+  'cifar10/memorisation_16': ((16, 16, 3), 0),
   'celeba': ((64, 64, 3), 0),
   'celebahq': ((256, 256, 3), 0),
   'fashion_mnist/edm_unet': ((28, 28, 1), 10),

@@ -1,4 +1,4 @@
-"""`difjax data prepare` and `difjax data index`: data sets made readable."""
+"""`difjax data prepare`, `index` and `inspect`: data sets read and measured."""
 
 from __future__ import annotations
 
@@ -18,6 +18,10 @@ def main(argv: list[str]) -> int:
   Returns:
     Exit code; failures are raised as DifjaxError.
   """
+  if argv[:1] == ['inspect']:  # its flags are paths into a config
+    from difjax.cli import inspect
+
+    return inspect.main(argv[1:])
   args = _parser().parse_args(argv)
   return args.run(args)
 
@@ -52,6 +56,9 @@ def _parser() -> argparse.ArgumentParser:
   )
   index.add_argument(
     '--threads', type=int, default=8, help='shards read at once; default: 8'
+  )
+  verbs.add_parser(
+    'inspect', help='measure a data set and propose settings of a process'
   )
   return parser
 

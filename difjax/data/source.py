@@ -170,7 +170,18 @@ class Subset(Source):
 
 
 def stack(examples: list[dict[str, Array]]) -> dict[str, Array]:
-  """Stacks equal-keyed examples along a new first axis."""
+  """Stacks equal-keyed examples along a new first axis.
+
+  Raises:
+    DataError: their images differ in shape.
+  """
+  shapes = {np.shape(example['image']) for example in examples}
+  if len(shapes) > 1:
+    sizes = ' and '.join(' x '.join(map(str, s)) for s in sorted(shapes)[:2])
+    raise errors.DataError(
+      f'images of {sizes} make no batch: give them one size, as '
+      'data.ImageFolder does with `size` and data.Mapped with data.CentreCrop'
+    )
   return {key: np.stack([x[key] for x in examples]) for key in examples[0]}
 
 

@@ -15,6 +15,8 @@ from difjax.evaluation.likelihood import (
   UniformDequantiser,
   VariationalBound,
 )
+from difjax.evaluation.memorised import Memorised
+from difjax.evaluation.memorised_page import MemorisedSection
 from difjax.evaluation.mixture import Mixture
 from difjax.evaluation.peers import DiffusersPeer
 from difjax.evaluation.planned import Slices
@@ -38,6 +40,8 @@ __all__ = [
   'GuidanceSection',
   'GuidanceSweep',
   'Likelihood',
+  'Memorised',
+  'MemorisedSection',
   'Mixture',
   'PytorchFidPeer',
   'Pixels',

@@ -52,9 +52,28 @@ class Labelled:
 
 @functools.lru_cache(maxsize=4)  # parts of an evaluation share their data
 def labelled(source: sources.Source) -> Labelled:
-  """Reads a whole source of labelled images."""
+  """Reads a whole source of labelled images.
+
+  Raises:
+    DataError: images of several sizes, or without labels.
+  """
   whole = source.take(np.arange(len(source)))
+  if 'label' not in whole:
+    raise errors.DataError(
+      f'{type(source).__name__} has no labels, and this figure needs them: '
+      'give labelled images'
+    )
   return Labelled(whole['image'], whole['label'])
+
+
+@functools.lru_cache(maxsize=4)
+def images(source: sources.Source) -> np.ndarray:
+  """Reads all images of a source, with labels or without: [N, H, W, C].
+
+  Raises:
+    DataError: images of several sizes.
+  """
+  return source.take(np.arange(len(source)))['image']
 
 
 def class_gaussian(

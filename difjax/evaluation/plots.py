@@ -115,13 +115,13 @@ def _font() -> Any:
   return ImageFont.truetype(str(path), TEXT)
 
 
-def panel(
+def table(
   cells: Sequence[Sequence[Array]],
   *,
   rows: Sequence[str] = (),
   columns: Sequence[str] = (),
   split: int = 0,
-) -> bytes:
+) -> np.ndarray:
   """A labelled table of images on a transparent ground.
 
   Args:
@@ -131,7 +131,7 @@ def panel(
     split: rows above a wider gap; 0 for no such gap.
 
   Returns:
-    A PNG file at twice its CSS size.
+    RGBA, uint8 [H, W, 4], at twice its CSS size.
   """
   from PIL import Image, ImageDraw
 
@@ -164,7 +164,18 @@ def panel(
         pixels.repeat(3, axis=-1) if pixels.shape[-1] == 1 else pixels
       )
       canvas.paste(image, (left + j * (width + gap), y))
-  return png(np.asarray(canvas))
+  return np.asarray(canvas)
+
+
+def panel(
+  cells: Sequence[Sequence[Array]],
+  *,
+  rows: Sequence[str] = (),
+  columns: Sequence[str] = (),
+  split: int = 0,
+) -> bytes:
+  """The PNG file of a `table`."""
+  return png(table(cells, rows=rows, columns=columns, split=split))
 
 
 def class_grid(
@@ -315,6 +326,59 @@ def loss_by_level(
     losses.items(), COLOURS, ('-', '--', ':', '-.', '-', '--'), strict=False
   ):
     axes.plot(levels, values, dash, color=colour, lw=1.6, label=name)
+  axes.set_ylim(bottom=0)
+  axes.margins(x=0.01)
+  return finish(canvas, axes)
+
+
+def histogram(
+  values: Mapping[str, Array],
+  *,
+  x: str,
+  bins: int = 60,
+  mark: float | None = None,
+) -> bytes:
+  """Shares of values, on bins that all sets have in common.
+
+  Args:
+    values: by name, each [N].
+    x: name and unit of the values.
+    bins: how many.
+    mark: where a dashed line is drawn.
+  """
+  low, high = (f([f(v) for v in values.values()]) for f in (np.min, np.max))
+  edges = np.linspace(low, high if high > low else low + 1, bins + 1)
+  shares = {
+    name: np.histogram(each, edges)[0] / len(each)
+    for name, each in values.items()
+  }
+  return steps(shares, edges, x=x, y='share', mark=mark)
+
+
+def steps(
+  shares: Mapping[str, Array],
+  edges: Array,
+  *,
+  x: str,
+  y: str,
+  mark: float | None = None,
+) -> bytes:
+  """Numbers of bins, as steps.
+
+  Args:
+    shares: by name, each [N].
+    edges: [N + 1], of the bins.
+    x: name and unit of the edges.
+    y: of the numbers.
+    mark: where a dashed line is drawn.
+  """
+  canvas, axes = blank(x, y)
+  for (name, each), colour, dash in zip(
+    shares.items(), COLOURS, ('-', '--', ':', '-.', '-', '--'), strict=False
+  ):
+    axes.stairs(each, edges, color=colour, lw=1.6, ls=dash, label=name)
+  if mark is not None:
+    axes.axvline(mark, color='#999999', lw=1, ls='--')
   axes.set_ylim(bottom=0)
   axes.margins(x=0.01)
   return finish(canvas, axes)

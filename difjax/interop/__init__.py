@@ -4,6 +4,7 @@ from difjax.interop.base import Converted
 from difjax.interop.container import read
 from difjax.interop.feature_networks import Inception, Resnet
 from difjax.interop.imported import FAMILIES, Imported, load
+from difjax.interop.resnet import ResNetFeatures
 
 __all__ = [
   'FAMILIES',
@@ -11,6 +12,7 @@ __all__ = [
   'Imported',
   'Inception',
   'Resnet',
+  'ResNetFeatures',
   'load',
   'read',
 ]

@@ -22,6 +22,7 @@ from difjax.metrics.memorisation import (
   Memorisation,
   Neighbours,
   authentic,
+  compared,
   memorised,
   neighbours,
 )
@@ -68,6 +69,7 @@ __all__ = [
   'Shares',
   'authentic',
   'clip_score',
+  'compared',
   'extracted',
   'fd_infinity',
   'fit_classifier',

@@ -85,6 +85,13 @@ class Block:
     picked = order[first[:, None] + np.arange(k)]
     return values[picked], columns[picked]
 
+  def farthest(self) -> float:
+    """The largest squared distance of the block."""
+    bound = np.max(self.squared - self.slack)
+    return float(
+      np.max(self.exact(*np.nonzero(self.squared + self.slack >= bound)))
+    )
+
 
 def blocks(
   queries: Array, references: Array, chunk: int = CHUNK

@@ -19,6 +19,7 @@ both, and the chance that held-out images would look as copied.
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
 
 import numpy as np
@@ -37,11 +38,18 @@ class Neighbours:
     indices: [N, n] of the nearest training images, nearest first.
     distances: [N, n] to them.
     ratios: [N], equation (1).
+    authentic: [N], whether equation (2) holds.
   """
 
   indices: np.ndarray
   distances: np.ndarray
   ratios: np.ndarray
+  authentic: np.ndarray
+
+  @property
+  def copies(self) -> int:
+    """How many have a ratio below 1."""
+    return int(np.sum(self.ratios < 1))
 
   def suspects(self, count: int) -> np.ndarray:
     """Indices of the `count` samples of lowest ratio, the lowest first."""
@@ -59,6 +67,7 @@ class Memorisation:
     authentic_held_out: the same of held-out images.
     nearest_ratio: median distance to training, samples' over held-out images'.
     chance: that held-out images would give as many copies, by Fisher's test.
+    allowed: the largest share of copies that would not be flagged.
   """
 
   copied: float
@@ -67,6 +76,7 @@ class Memorisation:
   authentic_held_out: float
   nearest_ratio: float
   chance: float
+  allowed: float
 
   @property
   def flagged(self) -> bool:
@@ -75,7 +85,7 @@ class Memorisation:
     And more often than chance explains: of many samples, it alone would tell
     any difference between two laws.
     """
-    return self.chance < _CHANCE and self.copied >= 2 * self.copied_held_out
+    return self.copied > self.allowed
 
 
 def neighbours(
@@ -85,11 +95,11 @@ def neighbours(
   alpha: float = 0.5,
   chunk: int = distances.CHUNK,
 ) -> Neighbours:
-  """Nearest training images and calibrated ratios (1) of samples.
+  """Nearest training images, calibrated ratios (1) and authenticity (2).
 
   Args:
     samples: [N, d], pixels or features.
-    train: [T, d], T >= count.
+    train: [T, d], T >= count and T >= 2.
     count: n in (1).
     alpha: its factor.
     chunk: rows of distances held at once, at most.
@@ -97,11 +107,18 @@ def neighbours(
   Raises:
     DataError: malformed features, or fewer training images than `count`.
   """
+  train = statistics.as_features(train, at_least=max(2, count))
   apart, indices = nearest.nearest_neighbours(samples, train, count, chunk)
   scale = alpha * apart.mean(axis=1)
   # All n at distance 0 are n copies of the sample: as near as can be.
   ratios = np.divide(apart[:, 0], scale, np.zeros(len(scale)), where=scale > 0)
-  return Neighbours(indices=indices, distances=apart, ratios=ratios)
+  hit, place = np.unique(indices[:, 0], return_inverse=True)
+  # The nearest of all is the image itself, or a copy at the same distance 0.
+  own, _ = nearest.nearest_neighbours(train[hit], train, 2, chunk)
+  return Neighbours(
+    indices=indices, distances=apart, ratios=ratios,
+    authentic=own[place.reshape(-1), 1] < apart[:, 0],
+  )  # fmt: skip
 
 
 def authentic(
@@ -117,18 +134,7 @@ def authentic(
   Raises:
     DataError: malformed features, or fewer than two training images.
   """
-  train = statistics.as_features(train, at_least=2)
-  return _authentic(neighbours(samples, train, 1, chunk=chunk), train, chunk)
-
-
-def _authentic(
-  table: Neighbours, train: np.ndarray, chunk: int = distances.CHUNK
-) -> np.ndarray:
-  """Equation (2) of the samples [N] of a table."""
-  hit, place = np.unique(table.indices[:, 0], return_inverse=True)
-  # The nearest of all is the image itself, or a copy at the same distance 0.
-  apart, _ = nearest.nearest_neighbours(train[hit], train, 2, chunk)
-  return apart[place.reshape(-1), 1] < table.distances[:, 0]
+  return neighbours(samples, train, 1, chunk=chunk).authentic
 
 
 def memorised(
@@ -151,19 +157,42 @@ def memorised(
     DataError: malformed features, fewer training images than `count`, or
       held-out images of which at least half are training images.
   """
+  train = statistics.as_features(train, at_least=max(2, count))
+  tables = (neighbours(x, train, count, alpha) for x in (samples, held_out))
+  return compared(*tables)
+
+
+def compared(samples: Neighbours, held_out: Neighbours) -> Memorisation:
+  """Compares the training images around samples and around held-out images.
+
+  Raises:
+    DataError: at least half of the held-out images are training images.
+  """
+  size, real = len(samples.ratios), len(held_out.ratios)
+  chance = lambda copies: _chance(copies, size, held_out.copies, real)
+
+  def suspicious(copies: int) -> bool:  # and so are more than that
+    often = copies * real >= 2 * held_out.copies * size
+    return often and chance(copies) < _CHANCE
+
+  # The least number of copies that is flagged; all and one where none is.
+  least = bisect.bisect_left(range(size + 1), True, key=suspicious)
+  return Memorisation(
+    copied=samples.copies / size,
+    copied_held_out=held_out.copies / real,
+    authentic=float(samples.authentic.mean()),
+    authentic_held_out=float(held_out.authentic.mean()),
+    nearest_ratio=nearest.ratio_of(
+      samples.distances[:, 0], held_out.distances[:, 0]
+    ),
+    chance=chance(samples.copies),
+    allowed=(least - 1) / size,
+  )
+
+
+def _chance(copies: int, size: int, real_copies: int, real: int) -> float:
+  """Fisher's one-sided p of `copies` of `size` beside those of real images."""
   from scipy import stats
 
-  train = statistics.as_features(train, at_least=max(2, count))
-  tables = [neighbours(x, train, count, alpha) for x in (samples, held_out)]
-  copied = [table.ratios < 1 for table in tables]
-  counts = [[np.sum(each), np.sum(~each)] for each in copied]
-  own, real = (_authentic(table, train).mean() for table in tables)
-  ratio = nearest.ratio_of(*(table.distances[:, 0] for table in tables))
-  return Memorisation(
-    copied=float(copied[0].mean()),
-    copied_held_out=float(copied[1].mean()),
-    authentic=float(own),
-    authentic_held_out=float(real),
-    nearest_ratio=ratio,
-    chance=float(stats.fisher_exact(counts, alternative='greater').pvalue),
-  )
+  counts = [[copies, size - copies], [real_copies, real - real_copies]]
+  return float(stats.fisher_exact(counts, alternative='greater').pvalue)

@@ -1,3 +1,4 @@
+import json
 import pathlib
 import subprocess
 import sys
@@ -65,3 +66,38 @@ assert not heavy & set(sys.modules), heavy & set(sys.modules)
     env={'PYTHONPATH': root},
     capture_output=True,
   )
+
+
+def test_inspect_measures_and_proposes(tmp_path, capsys):
+  flags = ['--source.type=data.Digits', '--source.split=test', '--images=60']
+  files = [f'--json={tmp_path}/found.json', f'--out={tmp_path}/out']
+  assert data.main(['inspect', *flags, *files]) == 0
+  out = capsys.readouterr().out
+  assert '60 of 500' in out
+  found = json.loads((tmp_path / 'found.json').read_text())
+  assert (found['count'], found['shapes']) == (60, [[8, 8, 1, 60]])
+  assert f'{found["distances"]["largest"]:.4f}' in out
+  written = sorted(path.name for path in (tmp_path / 'out').iterdir())
+  assert written == ['distances.png', 'images.png', 'levels.png']
+
+
+def test_inspect_reads_the_data_of_a_config(capsys):
+  path = pathlib.Path(__file__).parents[2] / 'configs' / 'quickstart.py'
+  config = [f'--config={path}', '--config.data.source.split=test']
+  assert data.main(['inspect', *config, '--images=50']) == 0
+  assert '50 of 500' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+  ('flags', 'said'),
+  [
+    ([], 'inspect needs a data set'),
+    (['--source.type=data.Digit'], "did you mean 'Digits'"),
+    (['--source.type=data.Digits', '--images=0'], 'images'),
+    (['--source.type=data.ImageFolder', '--source.path=gone'], 'not exist'),
+  ],
+)
+def test_inspect_says_in_one_line_what_is_wrong(flags, said):
+  with pytest.raises(errors.DifjaxError, match=said) as error:
+    data.main(['inspect', *flags])
+  assert '\n' not in str(error.value)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from difjax import errors
+from difjax import data, errors
 from difjax.evaluation import baselines
 
 
@@ -69,3 +69,28 @@ def test_draw_takes_images_with_their_labels():
 def test_what_is_no_labelled_image_is_refused(images, labels):
   with pytest.raises(errors.DataError):
     baselines.Labelled(images, labels)
+
+
+class Unlabelled(data.Source):
+  """Images of some widths."""
+
+  def __init__(self, *widths):
+    self.widths = widths
+
+  def __len__(self):
+    return len(self.widths)
+
+  def __getitem__(self, i):
+    return {'image': np.full((2, self.widths[i], 1), i, np.uint8)}
+
+
+def test_images_need_no_labels():
+  found = baselines.images(Unlabelled(3, 3))
+  np.testing.assert_array_equal(found[:, 0, 0, 0], [0, 1])
+
+
+def test_sources_that_cannot_be_judged_are_one_line():
+  with pytest.raises(errors.DataError, match='Unlabelled has no labels'):
+    baselines.labelled(Unlabelled(3, 3))
+  with pytest.raises(errors.DataError, match='2 x 3 x 1 and 2 x 4 x 1 make no'):
+    baselines.images(Unlabelled(4, 3))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from difjax import errors
+from difjax import config, errors
 from difjax.interop import feature_files, resnet
 
 DATA = pathlib.Path(__file__).parents[2].parent / 'shared/data'
@@ -46,6 +46,21 @@ def correct(published, images, labels, batch):
 def test_some_real_images_are_recognised():
   images, labels = test_images(1)
   assert correct(resnet.RESNET_20, images[:200], labels[:200], 100) > 0.87
+
+
+def test_features_are_what_the_last_layer_reads():
+  images, _ = test_images(1)
+  path = WEIGHTS / resnet.RESNET_20.file
+  part = config.build(
+    {'type': 'interop.ResNetFeatures', 'path': str(path), 'batch': 8},
+    trusted=False,
+  )
+  found, whole = part(images[:12]), resnet.load(path)
+  last = whole.params['linear']
+  np.testing.assert_allclose(
+    found @ last['kernel'] + last['bias'], whole(images[:12], LOGITS),
+    atol=1e-4,
+  )
 
 
 @pytest.mark.slow

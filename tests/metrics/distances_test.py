@@ -58,3 +58,9 @@ def test_the_bound_holds_and_is_narrow():
 def test_features_of_different_length_are_refused():
   with pytest.raises(errors.DataError, match='of 2 and of 3'):
     next(distances.blocks(np.ones((4, 2)), np.ones((4, 3))))
+
+
+@pytest.mark.parametrize('cloud', CLOUDS.values(), ids=CLOUDS)
+def test_the_farthest_pair(cloud):
+  found = [block.farthest() for block in distances.blocks(cloud, cloud, 7)]
+  assert max(found) == brute(cloud, cloud).max()

@@ -78,15 +78,43 @@ def test_what_real_images_do_as_well_is_not_held_against_samples(clouds):
   assert not got.flagged
 
 
-def test_a_sure_but_small_difference_is_not_flagged():
-  shares = {'authentic': 0.5, 'authentic_held_out': 0.5, 'nearest_ratio': 0.9}
-  flagged = [
-    memorisation.Memorisation(
-      copied=copied, copied_held_out=0.2, chance=chance, **shares
-    ).flagged
-    for copied, chance in ((0.3, 1e-9), (0.5, 1e-9), (0.5, 0.01))
-  ]
-  assert flagged == [False, True, False]
+def table(copies, count):
+  """A table of so many copies, of ratio 0, among images of ratio 2."""
+  ratios = np.where(np.arange(count) < copies, 0.0, 2.0)
+  return memorisation.Neighbours(
+    indices=np.zeros((count, 1), int), distances=np.ones((count, 1)),
+    ratios=ratios, authentic=ratios > 1,
+  )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+  ('copies', 'count', 'held_out', 'flagged'),
+  [
+    (300, 1_000, (200, 1_000), False),  # sure, but not twice as often
+    (399, 1_000, (200, 1_000), False),
+    (400, 1_000, (200, 1_000), True),
+    (5, 10, (2, 10), False),  # twice as often, but by chance
+    (9, 1_000, (0, 1_000), False),  # 2^-9: more than a chance of 1e-3
+    (10, 1_000, (0, 1_000), True),
+    (0, 1_000, (0, 1_000), False),
+    (10, 10, (6, 10), False),  # nothing is twice as often as that
+  ],
+)
+def test_flagged_are_twice_as_many_copies_and_no_chance(
+  copies, count, held_out, flagged
+):
+  got = memorisation.compared(table(copies, count), table(*held_out))
+  assert got.flagged == flagged
+  assert (got.copied, got.copied_held_out) == (
+    copies / count, held_out[0] / held_out[1]
+  )  # fmt: skip
+  at = round(got.allowed * count)
+  below, above = (
+    memorisation.compared(table(n, count), table(*held_out)).flagged
+    for n in (at, min(at + 1, count))
+  )
+  assert not below
+  assert above == (at < count)
 
 
 def test_the_chance_is_fishers(clouds):
