@@ -63,6 +63,7 @@ ORDER = {
     'sample_formats trained samples parts quality '
     'loss likelihood guided controlled job sections sweep mixture solver_study '
     'gallery study bench checkpoint_bench ode_bench input_bench profile peers '
+    'figures speed host_speed suite '
     'hlo collectives compiler plan plan_page planned'
   ),
   'interop': (
@@ -74,7 +75,7 @@ ORDER = {
     'dit_layout dit sit imported workdir '
     'feature_files inception resnet clip'
   ),
-  'cli': 'arguments train sample evaluate report convert ema data bench '
+  'cli': 'arguments train sample evaluate report convert ema data suite bench '
     'doctor plan supervise goodput',
 }
 

@@ -7,6 +7,12 @@ from difjax.evaluation.controlled import (
 )
 from difjax.evaluation.gallery import Gallery
 from difjax.evaluation.guided import Autoguidance, ClassifierFree, Threshold
+from difjax.evaluation.host_speed import (
+  CheckpointSpeed,
+  InputSpeed,
+  ShardSpeed,
+  StartUp,
+)
 from difjax.evaluation.likelihood import (
   Likelihood,
   UniformDequantiser,
@@ -19,26 +25,44 @@ from difjax.evaluation.quality import Quality
 from difjax.evaluation.samples import SampleGrid, generate
 from difjax.evaluation.sections import GuidanceSection, RestorationSection
 from difjax.evaluation.solver_study import SolverStudy
+from difjax.evaluation.speed import (
+  AttentionSpeed,
+  FeatureSpeed,
+  LoopSpeed,
+  PeerSpeed,
+  SamplerSpeed,
+  StepSpeed,
+)
 from difjax.evaluation.study import Study
 from difjax.evaluation.sweep import GuidanceSweep
 from difjax.evaluation.trained import Trained, load
 
 __all__ = [
+  'AttentionSpeed',
   'Autoguidance',
+  'CheckpointSpeed',
   'ClassifierFree',
   'ClassifierGuidance',
   'DiffusersPeer',
+  'FeatureSpeed',
   'Gallery',
   'GuidanceSection',
   'GuidanceSweep',
+  'InputSpeed',
   'Likelihood',
+  'LoopSpeed',
   'Mixture',
+  'PeerSpeed',
   'Quality',
   'Restoration',
   'RestorationSection',
   'SampleGrid',
+  'SamplerSpeed',
+  'ShardSpeed',
   'Slices',
   'SolverStudy',
+  'StartUp',
+  'StepSpeed',
   'Study',
   'Threshold',
   'Trained',

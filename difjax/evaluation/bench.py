@@ -21,7 +21,9 @@ from difjax.data import device
 from difjax.evaluation import samples
 from difjax.sampling import samplers
 from difjax.training import checkpoint, hooks, loop, mesh, state
+from difjax.training import step as steps
 from difjax.training import trainer as trainers
+from difjax.typing import Batch
 
 BLOCK = 64  # images sampled at once
 _Figures = dict[str, float]
@@ -146,15 +148,9 @@ class _Stopwatch:
     self.loop.append(time.perf_counter() - self._since)
     step, copy, batch = self._prepared(run, now)
 
-    def steps() -> None:
-      held = copy
-      for _ in range(self.every):
-        held, metrics = step(held, batch)
-        if run.mesh.size > 1 and jax.default_backend() == 'cpu':
-          jax.block_until_ready(metrics)  # as the loop must there
-      jax.block_until_ready(held)
-
-    self.bare.append(seconds(steps))
+    self.bare.append(seconds(
+      lambda: run_steps(step, copy, batch, self.every, run.mesh)
+    ))  # fmt: skip
     self._since = time.perf_counter()
 
   def _prepared(self, run: hooks.Run, now: state.TrainState):
@@ -166,6 +162,29 @@ class _Stopwatch:
     )
     copy = jax.block_until_ready(jax.tree.map(jnp.copy, now))
     return self._step, copy, batch
+
+
+def run_steps(
+  step: steps.Step,
+  now: state.TrainState,
+  batch: Batch,
+  count: int,
+  devices: jax.sharding.Mesh,
+) -> state.TrainState:
+  """Runs a compiled step some times on one batch, until all are done.
+
+  Args:
+    step: as `trainers.compiled` gives it.
+    now: the state before, which is used up.
+    batch: on its devices.
+    count: of steps.
+    devices: of the step.
+  """
+  for _ in range(count):
+    now, metrics = step(now, batch)
+    if devices.size > 1 and jax.default_backend() == 'cpu':
+      jax.block_until_ready(metrics)  # as the loop must there
+  return jax.block_until_ready(now)
 
 
 def in_turn(
