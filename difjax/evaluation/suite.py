@@ -26,6 +26,7 @@ from difjax.evaluation import figures, plots
 FILE, TABLE = 'bench.json', 'bench.md'
 MARKS = ('<!-- difjax bench -->', '<!-- end of difjax bench -->')
 _PEERS = ('torch', 'diffusers', 'webdataset')
+_DIGITS = 12  # of a commit
 _SHOWN = ('jax', 'flax', *_PEERS)  # of the versions, above the table
 
 Record = figures.Record
@@ -57,9 +58,8 @@ def measure(benchmark: figures.Benchmark, rounds: int) -> Record:
     found = [figure.record() for figure in benchmark.measure(rounds)]
     devices = environment.devices()
   except Exception as error:
-    words = [line for line in str(error).splitlines() if line.strip()]
-    kind = type(error).__name__
-    return {'failed': f'{kind}: {words[0]}' if words else kind}
+    said = str(error).strip().splitlines()[:1]
+    return {'failed': ': '.join([type(error).__name__, *said])}
   return {
     'figures': found, 'devices': devices, 'date': date,
     'seconds': round(time.monotonic() - began, 1),
@@ -112,12 +112,12 @@ def table(found: Record) -> str:
     dict.fromkeys(part[key] for part in parts if key in part)
   )
   installed = [f'{n} {versions[n]}' for n in _SHOWN if versions.get(n)]
-  head = '; '.join([
+  commit = found['about']['commit']
+  head = '; '.join(filter(None, [
     ' and '.join(each('devices')), found['about']['machine'],
-    found['about']['processor'] or 'unknown processor', ', '.join(installed),
-    f'commit {(found["about"]["commit"] or "unknown")[:12]}',
-    ' and '.join(each('date')),
-  ])  # fmt: skip
+    found['about']['processor'], ', '.join(installed),
+    commit and f'commit {commit[:_DIGITS]}', ' and '.join(each('date')),
+  ]))  # fmt: skip
   rows = [
     figures.row(figure) for part in parts for figure in part.get('figures', ())
   ]
