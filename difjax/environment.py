@@ -7,6 +7,7 @@ import importlib.metadata
 import os
 import pathlib
 import platform
+import re
 import subprocess
 import time
 from collections.abc import Iterable
@@ -41,10 +42,10 @@ def machine() -> str:
 def processor() -> str | None:
   """Returns what the processor is called, None where nothing says so."""
   with contextlib.suppress(OSError):  # Linux alone has it
-    lines = pathlib.Path('/proc/cpuinfo').read_text().splitlines()
-    for key, _, name in (line.partition(':') for line in lines):
-      if key.strip() == 'model name':
-        return name.strip()
+    text = pathlib.Path('/proc/cpuinfo').read_text()
+    found = re.search(r'^model name\s*: (.+)$', text, re.MULTILINE)
+    if found:
+      return found[1].strip()
   return platform.processor() or None
 
 

@@ -14,8 +14,9 @@ import pathlib
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
-from typing import Any
+from typing import IO, Any
 
 from difjax import config as configs
 from difjax import errors
@@ -93,21 +94,30 @@ def child(command: Sequence[str], seconds: float) -> dict[str, Any]:
   Returns:
     The record, or one that says how the process failed.
   """
-  with subprocess.Popen(
-    command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    errors='replace', process_group=0,
-  ) as process:  # fmt: skip
+  # Files, not pipes: what the process started may hold a pipe open for ever.
+  with (
+    tempfile.TemporaryFile('w+', errors='replace') as out,
+    tempfile.TemporaryFile('w+', errors='replace') as err,
+    subprocess.Popen(
+      command, stdout=out, stderr=err, process_group=0
+    ) as process,
+  ):
     try:
-      printed, told = process.communicate(timeout=seconds)
+      process.wait(seconds)
     except subprocess.TimeoutExpired:
       return {'failed': f'not done after {seconds / 60:g} minutes'}
     finally:
       with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
+    printed, told = (_lines(stream) for stream in (out, err))
   if process.returncode < 0:
     name = signal.Signals(-process.returncode).name
-    return {'failed': f'ended by {name}; no memory left?'}
-  if process.returncode:
-    said = [line for line in told.splitlines() if line.strip()]
-    return {'failed': said[-1] if said else f'code {process.returncode}'}
-  return json.loads(printed.splitlines()[-1])
+    return {'failed': f'ended by {name}: is there memory left?'}
+  if process.returncode or not printed:
+    return {'failed': told[-1] if told else f'code {process.returncode}'}
+  return json.loads(printed[-1])
+
+
+def _lines(stream: IO[str]) -> list[str]:
+  stream.seek(0)
+  return [line for line in stream.read().splitlines() if line.strip()]
