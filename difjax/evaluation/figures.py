@@ -71,7 +71,7 @@ class Benchmark(Protocol):
     """Measures.
 
     Args:
-      rounds: of each side, in turn, after one that does not count.
+      rounds: of each side, in turn; what compiles before does not count.
     """
     raise NotImplementedError
 

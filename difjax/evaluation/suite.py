@@ -71,7 +71,7 @@ def run(
   measured: Callable[[str], Record],
   described: Record,
   out: pathlib.Path,
-  tell: Callable[[str], object] = print,
+  tell: Callable[[str], object] = lambda line: print(line, flush=True),
 ) -> Record:
   """Measures what is not measured yet.
 
