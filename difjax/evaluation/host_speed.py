@@ -18,7 +18,7 @@ import numpy as np
 
 from difjax import errors
 from difjax.data import pipeline, tar_index
-from difjax.evaluation import bench, checkpoint_bench, figures, input_bench
+from difjax.evaluation import bench, checkpoint_bench, input_bench, timings
 from difjax.training import trainer as trainers
 
 _COARSE = 8  # pixels a side of what synthetic images are enlarged from
@@ -28,7 +28,7 @@ _OURS, _BENEATH = 'difjax.training', 'jax, flax.linen, optax, orbax.checkpoint'
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class InputSpeed(figures.Benchmark):
+class InputSpeed(timings.Benchmark):
   """Batches of a pipeline, with nothing to do with them.
 
   Attributes:
@@ -41,16 +41,16 @@ class InputSpeed(figures.Benchmark):
   data: pipeline.Pipeline
   batches: int = 200
 
-  def measure(self, rounds: int) -> list[figures.Figure]:
+  def measure(self, rounds: int) -> list[timings.Figure]:
     """Returns images a second."""
-    return [figures.Figure(
+    return [timings.Figure(
       name=f'input: {self.title}', unit='images/s', rate=True,
       ours=[input_bench.rate(self.data, self.batches) for _ in range(rounds)],
     )]  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ShardSpeed(figures.Benchmark):
+class ShardSpeed(timings.Benchmark):
   """Synthetic JPEGs in tars as batches, beside webdataset.
 
   Attributes:
@@ -67,12 +67,12 @@ class ShardSpeed(figures.Benchmark):
   size: int = 64
   batches: int = 32
 
-  def measure(self, rounds: int) -> list[figures.Figure]:
+  def measure(self, rounds: int) -> list[timings.Figure]:
     """Returns images a second."""
     with tempfile.TemporaryDirectory() as folder:
       self.write(pathlib.Path(folder))
       _, sides = input_bench.read(folder, self.size, self.batches, rounds)
-    figure = figures.Figure(
+    figure = timings.Figure(
       name=f'input: tars of JPEGs, {self.side} to {self.size} pixels',
       unit='images/s', rate=True, ours=sides.pop('ours'),
       note='' if sides else input_bench.MISSING,
@@ -112,7 +112,7 @@ def _jpeg(rng: np.random.Generator, side: int) -> bytes:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class CheckpointSpeed(figures.Benchmark):
+class CheckpointSpeed(timings.Benchmark):
   """How long training stands still for a checkpoint, beside its writing.
 
   Attributes:
@@ -123,11 +123,11 @@ class CheckpointSpeed(figures.Benchmark):
   title: str
   trainer: trainers.Trainer
 
-  def measure(self, rounds: int) -> list[figures.Figure]:
+  def measure(self, rounds: int) -> list[timings.Figure]:
     """Returns seconds."""
     size, pairs = checkpoint_bench.rounds(self.trainer, rounds)
     blocked, written = zip(*pairs, strict=True)
-    return [figures.Figure(
+    return [timings.Figure(
       name=f'{self.title}: training stands still for a checkpoint of '
       f'{size / 1e6:,.0f} MB',
       unit='s', ours=blocked, beside='until it is written', theirs=written,
@@ -135,7 +135,7 @@ class CheckpointSpeed(figures.Benchmark):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class StartUp(figures.Benchmark):
+class StartUp(timings.Benchmark):
   """From a command to the end of its first training step.
 
   Attributes:
@@ -146,7 +146,7 @@ class StartUp(figures.Benchmark):
   title: str
   config: str
 
-  def measure(self, rounds: int) -> list[figures.Figure]:
+  def measure(self, rounds: int) -> list[timings.Figure]:
     """Returns seconds: importing, and whole with and without a cache."""
     imported = bench.in_turn(
       rounds, *(lambda name=name: _import(name) for name in (_OURS, _BENEATH))
@@ -159,11 +159,11 @@ class StartUp(figures.Benchmark):
         cold.append(self.first_step(folder / 'cold', folder / 'cache'))
         warm.append(self.first_step(folder / 'warm', folder / 'cache'))
     return [
-      figures.Figure(
+      timings.Figure(
         name=f'start-up: import {_OURS}', unit='s', ours=ours,
         beside=f'import {_BENEATH}', theirs=beneath,
       ),
-      figures.Figure(
+      timings.Figure(
         name=f'start-up: {self.title} to the end of its first step, compiled '
         'before',
         unit='s', ours=warm, beside='nothing compiled before', theirs=cold,

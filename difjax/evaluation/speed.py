@@ -17,7 +17,7 @@ from flax import linen as nn
 
 from difjax import errors
 from difjax.data import device
-from difjax.evaluation import bench, figures, peers
+from difjax.evaluation import bench, peers, timings
 from difjax.metrics import features, inception, resize
 from difjax.networks import attention
 from difjax.objectives import denoising
@@ -31,7 +31,7 @@ _SCALE = 0.03  # of random weights, so that nothing overflows
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class LoopSpeed(figures.Benchmark):
+class LoopSpeed(timings.Benchmark):
   """The training loop beside its bare compiled step.
 
   Attributes:
@@ -44,11 +44,11 @@ class LoopSpeed(figures.Benchmark):
   trainer: trainers.Trainer
   steps: int = 200
 
-  def measure(self, rounds: int) -> list[figures.Figure]:
+  def measure(self, rounds: int) -> list[timings.Figure]:
     """Returns milliseconds a step."""
     pairs = bench.loop_rounds(self.trainer, self.steps, rounds)
     whole, bare = (1e3 * np.array(pairs)).T.tolist()
-    return [figures.Figure(
+    return [timings.Figure(
       name=f'{self.title}: a step of the training loop, a checkpoint every '
       f'{self.steps}',
       unit='ms', ours=whole, beside='the compiled step alone', theirs=bare,
@@ -56,7 +56,7 @@ class LoopSpeed(figures.Benchmark):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SamplerSpeed(figures.Benchmark):
+class SamplerSpeed(timings.Benchmark):
   """A sampler beside the calls of the network that it makes.
 
   Attributes:
@@ -69,11 +69,11 @@ class SamplerSpeed(figures.Benchmark):
   trainer: trainers.Trainer
   sampler: samplers.Sampler
 
-  def measure(self, rounds: int) -> list[figures.Figure]:
+  def measure(self, rounds: int) -> list[timings.Figure]:
     """Returns images a second."""
     calls, pairs = bench.sampling_rounds(self.trainer, self.sampler, rounds)
     whole, alone = (bench.BLOCK / np.array(pairs)).T.tolist()
-    return [figures.Figure(
+    return [timings.Figure(
       name=f'{self.title}: sampling, {calls} evaluations',
       unit='images/s', rate=True, ours=whole,
       beside=f'{calls} calls of the network alone', theirs=alone,
@@ -81,7 +81,7 @@ class SamplerSpeed(figures.Benchmark):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class PeerSpeed(figures.Benchmark):
+class PeerSpeed(timings.Benchmark):
   """A network beside the same one in eager PyTorch.
 
   Attributes:
@@ -96,7 +96,7 @@ class PeerSpeed(figures.Benchmark):
   optimiser: optimisers.Optimiser
   peer: peers.DiffusersPeer
 
-  def measure(self, rounds: int) -> list[figures.Figure]:
+  def measure(self, rounds: int) -> list[timings.Figure]:
     """Returns milliseconds of a call, of a draw and of a training step."""
     _, ours, _ = peers.actions(self.objective, self.optimiser, self.peer)
     names = {
@@ -107,7 +107,7 @@ class PeerSpeed(figures.Benchmark):
     found = []
     for name, action in ours.items():
       mine, theirs = _timed(rounds, action, rival.actions.get(name))
-      found.append(figures.Figure(
+      found.append(timings.Figure(
         name=f'{self.title}, batch {self.peer.batch_size}: {names[name]}',
         unit='ms', ours=1e3 * mine, beside=rival.label, theirs=1e3 * theirs,
         note=rival.missing,
@@ -116,7 +116,7 @@ class PeerSpeed(figures.Benchmark):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class StepSpeed(figures.Benchmark):
+class StepSpeed(timings.Benchmark):
   """A training step beside the same one computed in another way, and its MFU.
 
   Attributes:
@@ -139,21 +139,21 @@ class StepSpeed(figures.Benchmark):
     """Says which devices it is for, where they are not here."""
     return _unsuited(self.backends)
 
-  def measure(self, rounds: int) -> list[figures.Figure]:
+  def measure(self, rounds: int) -> list[timings.Figure]:
     """Returns images a second, and the MFU where the chip's peak is known."""
     about, action = _training(self.trainer, self.steps)
     _, other = _training(self.rival, self.steps)
     ours, theirs = _timed(rounds, action, other) / self.steps
     name = f'{self.title}, batch {about.batch_size}: a training step'
     images = lambda seconds: about.batch_size / seconds
-    found = [figures.Figure(
+    found = [timings.Figure(
       name=name, unit='images/s', rate=True, ours=images(ours),
       beside=self.beside, theirs=images(theirs),
       note='' if about.peak else f'no MFU: the peak of {about.devices} is '
       'not known',
     )]  # fmt: skip
     if about.peak:
-      found.append(figures.Figure(
+      found.append(timings.Figure(
         name=f'{name}, MFU', unit='%', rate=True,
         ours=[100 * about.mfu(second) for second in ours],
       ))  # fmt: skip
@@ -161,7 +161,7 @@ class StepSpeed(figures.Benchmark):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class AttentionSpeed(figures.Benchmark):
+class AttentionSpeed(timings.Benchmark):
   """Attention by one implementation beside others, forward and backward.
 
   Attributes:
@@ -182,13 +182,13 @@ class AttentionSpeed(figures.Benchmark):
     """Says which devices it is for, where they are not here."""
     return _unsuited(self.backends)
 
-  def measure(self, rounds: int) -> list[figures.Figure]:
+  def measure(self, rounds: int) -> list[timings.Figure]:
     """Returns milliseconds."""
     ours = self._action(self.implementation)
     found = []
     for rival in self.rivals:
       mine, theirs = _timed(rounds, ours, self._action(rival))
-      found.append(figures.Figure(
+      found.append(timings.Figure(
         name=f'{self.title}: attention in bfloat16, forward and backward, by '
         f'{_named(self.implementation)}',
         unit='ms', ours=1e3 * mine, beside=_named(rival), theirs=1e3 * theirs,
@@ -210,7 +210,7 @@ class AttentionSpeed(figures.Benchmark):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class FeatureSpeed(figures.Benchmark):
+class FeatureSpeed(timings.Benchmark):
   """From images to the features of FID, with random weights.
 
   Attributes:
@@ -227,14 +227,14 @@ class FeatureSpeed(figures.Benchmark):
   side: int = 32
   peer: peers.Peer | None = None
 
-  def measure(self, rounds: int) -> list[figures.Figure]:
+  def measure(self, rounds: int) -> list[timings.Figure]:
     """Returns images a second, resizing and both ways to devices included."""
     rival = _rival(self.peer)
     size = self.peer.batch_size if rival.actions else self.batch_size
     mine, theirs = _timed(
       rounds, self._action(), rival.actions.get('features')
     )
-    return [figures.Figure(
+    return [timings.Figure(
       name=f'evaluation: features of Inception-v3, batch {self.batch_size}',
       unit='images/s', rate=True, ours=self.batch_size / mine,
       beside=rival.label, theirs=size / theirs, note=rival.missing,

@@ -21,7 +21,7 @@ from typing import Any
 
 from difjax import config as configs
 from difjax import environment, errors
-from difjax.evaluation import figures, plots
+from difjax.evaluation import plots, timings
 
 FILE, TABLE = 'bench.json', 'bench.md'
 MARKS = ('<!-- difjax bench -->', '<!-- end of difjax bench -->')
@@ -29,7 +29,7 @@ _PEERS = ('torch', 'diffusers', 'webdataset')
 _DIGITS = 12  # of a commit
 _SHOWN = ('jax', 'flax', *_PEERS)  # of the versions, above the table
 
-Record = figures.Record
+Record = timings.Record
 
 
 def about(spec: Mapping[str, Any]) -> Record:
@@ -48,7 +48,7 @@ def about(spec: Mapping[str, Any]) -> Record:
   }
 
 
-def measure(benchmark: figures.Benchmark, rounds: int) -> Record:
+def measure(benchmark: timings.Benchmark, rounds: int) -> Record:
   """Measures one benchmark in this process; a failure is a record too."""
   began, date = time.monotonic(), time.strftime('%Y-%m-%d')
   try:
@@ -102,7 +102,7 @@ def run(
 def lines(part: Record) -> list[str]:
   """Returns what a benchmark found, or why it did not, a line each."""
   why = [f'{key}: {part[key]}' for key in ('skipped', 'failed') if key in part]
-  return why or [figures.line(figure) for figure in part['figures']]
+  return why or [timings.line(figure) for figure in part['figures']]
 
 
 def table(found: Record) -> str:
@@ -119,9 +119,9 @@ def table(found: Record) -> str:
     commit and f'commit {commit[:_DIGITS]}', ' and '.join(each('date')),
   ]))  # fmt: skip
   rows = [
-    figures.row(figure) for part in parts for figure in part.get('figures', ())
+    timings.row(figure) for part in parts for figure in part.get('figures', ())
   ]
-  return '\n'.join([f'{head}.', '', *figures.HEAD, *rows, ''])
+  return '\n'.join([f'{head}.', '', *timings.HEAD, *rows, ''])
 
 
 def insert(readme: pathlib.Path, made: str) -> None:

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from difjax import errors
-from difjax.evaluation import figures, suite
+from difjax.evaluation import suite, timings
 
 ABOUT = {
   'machine': 'Python 3.11 on Linux x86_64, 2 cores', 'processor': 'A Chip',
@@ -16,18 +16,18 @@ ABOUT = {
 }  # fmt: skip
 
 
-class Known(figures.Benchmark):
+class Known(timings.Benchmark):
   """Finds what is known."""
 
   def measure(self, rounds):
     """Returns as many seconds as there are rounds."""
-    return [figures.Figure(
+    return [timings.Figure(
       name='a thing', unit='s', ours=[2.0] * rounds, beside='theirs',
       theirs=[3.0] * rounds,
     )]  # fmt: skip
 
 
-class Broken(figures.Benchmark):
+class Broken(timings.Benchmark):
   """Fails."""
 
   def measure(self, rounds):
@@ -35,7 +35,7 @@ class Broken(figures.Benchmark):
     raise MemoryError('\n no room\nfor a tensor')
 
 
-class Elsewhere(figures.Benchmark):
+class Elsewhere(timings.Benchmark):
   """Is for another machine."""
 
   def unsuited(self):
@@ -127,7 +127,7 @@ def test_the_table_says_where_and_when(tmp_path):
   )
   assert blank == ''
   assert rows == [
-    *figures.HEAD,
+    *timings.HEAD,
     '| a thing | 2.00 s | theirs: 3.00 s | 1.50 (1.50 to 1.50) |',
   ]
 
@@ -139,7 +139,7 @@ def test_of_no_figures_there_is_a_table_all_the_same():
   assert head == (
     'Python 3.11 on Linux x86_64, 2 cores; jax 0.10.2, flax 0.12.8.'
   )
-  assert rest == ['', *figures.HEAD]
+  assert rest == ['', *timings.HEAD]
 
 
 def test_a_readme_takes_the_table_between_its_marks(tmp_path):
