@@ -28,7 +28,7 @@ _VERBS = types.MappingProxyType({
   'supervise': 'run a command again until it is done',
   'goodput': 'say where the time of a run went',
   'plan': 'say what a training step needs on devices that are not here',
-  'bench': 'measure the loop against the bare compiled step',
+  'bench': 'measure how fast things are, beside what they stand on',
   'doctor': 'say what is installed, what runs and what is missing',
 })
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import os
 import pathlib
 import platform
+import re
 import subprocess
 import time
+from collections.abc import Iterable
 
 PACKAGES = (
   'difjax', 'jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'diffrax',
@@ -15,10 +18,10 @@ PACKAGES = (
 )  # fmt: skip
 
 
-def versions() -> dict[str, str | None]:
-  """Returns the versions of what difjax stands on, None where missing."""
+def versions(packages: Iterable[str] = PACKAGES) -> dict[str, str | None]:
+  """Returns versions, of what difjax stands on, None where missing."""
   found = {}
-  for name in PACKAGES:
+  for name in packages:
     try:
       found[name] = importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
@@ -34,6 +37,16 @@ def machine() -> str:
     f'Python {platform.python_version()} on {platform.system()} '
     f'{platform.machine()}, {cores} cores'
   )
+
+
+def processor() -> str | None:
+  """Returns what the processor is called, None where nothing says so."""
+  with contextlib.suppress(OSError):  # Linux alone has it
+    text = pathlib.Path('/proc/cpuinfo').read_text()
+    found = re.search(r'^model name\s*: (.+)$', text, re.MULTILINE)
+    if found:
+      return found[1].strip()
+  return platform.processor() or None
 
 
 def began() -> float:

@@ -66,7 +66,7 @@ ORDER = {
     'loss likelihood guided controlled job sections memorised memorised_page '
     'sweep mixture solver_study inspected inspected_page '
     'gallery study bench checkpoint_bench ode_bench input_bench profile peers '
-    'feature_peer '
+    'timings feature_peer speed host_speed suite '
     'hlo collectives compiler plan plan_page planned'
   ),
   'interop': (
@@ -80,7 +80,7 @@ ORDER = {
     'feature_networks'
   ),
   'cli': 'arguments train sample scoring evaluate report convert reproduce '
-    'ema inspect data bench doctor plan supervise goodput',
+    'ema inspect data suite bench doctor plan supervise goodput',
 }
 
 # Comparisons with a string literal outside config, cli and file formats, with

@@ -19,7 +19,8 @@ FOLDER = pathlib.Path(__file__).parents[1] / 'configs'
 CONFIGS = sorted(
   path
   for path in FOLDER.rglob('*.py')
-  if not path.stem.endswith('parts') and path.parent.name != 'peers'
+  if not path.stem.endswith(('parts', 'benchmarks'))
+  and path.parent.name != 'peers'
 )
 SHAPES = {  # of an image, and classes: the data themselves are not at hand
   'quickstart': ((8, 8, 1), 10),

@@ -1,27 +1,37 @@
-"""difjax bench: measures the loop and the sampler against the bare network.
+"""difjax bench: measures how fast things are, beside what they stand on.
 
+  difjax bench --config=configs/benchmarks.py
   difjax bench --config=configs/quickstart.py
   difjax bench --workdir=runs/digits
   difjax bench --shards=data/mine
 
 flags:
   --config=FILE         the experiment: loop and sampling are measured, or the
-                        network beside the peer that the config names
+                        network beside the peer that the config names, or
+                        all benchmarks that it lists
   --workdir=DIR         of a run: its adaptive ODE is measured
   --shards=DIR          indexed tars: reading them is measured
   --size=N              of tars: side of the centre crop (none)
   --config.KEY=VALUE    overrides any argument of any part
   --steps=N             steps in a round (200)
-  --rounds=N            rounds, one of each kind in turn; medians count (5)
+  --rounds=N            rounds, one of each kind in turn; medians count (5, or
+                        as a list of benchmarks says)
   --saves=N             checkpoints of the config's state to write (0)
   --step_ms=MS          what a step of the config takes elsewhere: nothing but
                         checkpoints is measured here
   --images=N            of a run: solved at once (16)
   --out=DIR             for the figures, bench.json, and a run's picture of work
                         and precision, work_precision.png
+  --readme=FILE         whose table is replaced by that of all benchmarks
+  --part=NAME           of all benchmarks measures one, and prints its figures
 
-Prints two ratios of times taken in one run, so that a busy machine hurts both
-sides alike, and the figures behind them as JSON:
+Of a list of benchmarks each runs in a process of its own. What is done is kept
+in DIR/bench.json (--out, runs/bench by default) with the hardware, the versions
+and every round, and as a table in DIR/bench.md; stopped, the same command goes
+on. One that fails is a line, costs no other, and makes the exit code 1.
+
+Otherwise it prints, and the figures behind it as JSON: of a config, two ratios
+of times taken in one run, so that a busy machine hurts both sides alike,
   loop      the training loop, with data, EMA, logging and checkpoints on, over
             the compiled step alone
   sampling  a sampler's whole call over its evaluations x one network call
@@ -48,42 +58,55 @@ from __future__ import annotations
 
 import json
 import pathlib
-from typing import Any
+import types
+from typing import Any, Final
 
 from absl import flags
 
 from difjax import config as configs
 from difjax import errors
-from difjax.cli import arguments, train
+from difjax.cli import arguments, suite, train
+
+_Found = dict[str, dict[str, Any]]
 
 
 def main(argv: list[str]) -> int:
   """Measures; returns the exit code."""
-
-  def define(values: flags.FlagValues) -> None:
-    for name, default in (('steps', 200), ('rounds', 5), ('images', 16)):
-      flags.DEFINE_integer(name, default, '', 1, flag_values=values)
-    flags.DEFINE_integer('saves', 0, '', 0, flag_values=values)
-    flags.DEFINE_float('step_ms', None, '', 0, flag_values=values)
-    flags.DEFINE_string('out', None, '', flag_values=values)
-    flags.DEFINE_integer('size', None, '', 1, flag_values=values)
-
-  path, argv = arguments.take(argv, 'config')
-  workdir, argv = arguments.take(argv, 'workdir')
-  tars, argv = arguments.take(argv, 'shards')
+  rest, targets = argv, {}
+  for name in _MODES:
+    target, rest = arguments.take(rest, name)
+    if target is not None:
+      targets[name] = target
+  path = targets.get('config')
   spec = {'config': arguments.config_file(path)} if path else None
-  values = arguments.parse(argv, define, __doc__, spec)
-  if [path, workdir, tars].count(None) != 2:
+  values = arguments.parse(rest, _define, __doc__, spec)
+  if len(targets) != 1:
     raise errors.ConfigError(
       'bench needs --config=FILE, --workdir=DIR or --shards=DIR'
     )
-  out = None if values.out is None else pathlib.Path(values.out)
-  if out is not None:
-    out.mkdir(parents=True, exist_ok=True)
-  if tars is not None:
-    found = _of_shards(tars, values)
-  else:
-    found = _of_run(workdir, values, out) if workdir else _of_config(values)
+  plain = values.config.to_dict() if path else {}
+  if 'parts' in plain:
+    plain['rounds'] = values.rounds or plain['rounds']
+    if values.part is not None:
+      return suite.one(plain, values.part)
+    return suite.whole(plain, argv, values.out, values.readme)
+  ((name, target),) = targets.items()
+  _tell(_MODES[name](target, values), values.out)
+  return 0
+
+
+def _define(values: flags.FlagValues) -> None:
+  for name, default in (('steps', 200), ('rounds', None), ('images', 16)):
+    flags.DEFINE_integer(name, default, '', 1, flag_values=values)
+  flags.DEFINE_integer('saves', 0, '', 0, flag_values=values)
+  flags.DEFINE_float('step_ms', None, '', 0, flag_values=values)
+  flags.DEFINE_integer('size', None, '', 1, flag_values=values)
+  for name in ('out', 'readme', 'part'):
+    flags.DEFINE_string(name, None, '', flag_values=values)
+
+
+def _tell(found: _Found, out: str | None) -> None:
+  """Prints ratios, then all figures as JSON, which is also written."""
   for name, figures in found.items():
     if 'ratio' in figures:
       print(f'{name}: {figures["ratio"]:.3f}')
@@ -92,35 +115,36 @@ def main(argv: list[str]) -> int:
   text = json.dumps(found)
   print(text)
   if out is not None:
-    (out / 'bench.json').write_text(text + '\n')
-  return 0
+    folder = pathlib.Path(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / 'bench.json').write_text(text + '\n')
 
 
-def _of_run(
-  workdir: str, values: flags.FlagValues, out: pathlib.Path | None
-) -> dict[str, Any]:
+def _of_run(workdir: str, values: flags.FlagValues) -> _Found:
   from difjax.evaluation import ode_bench, plots, trained
 
   model = trained.load(pathlib.Path(workdir), needs='denoiser')
-  time = ode_bench.wall_clock(model, values.rounds, values.images)
+  time = ode_bench.wall_clock(model, _rounds(values), values.images)
   work = ode_bench.work(model, values.images)
-  if out is not None:
-    plots.write(out / 'work_precision.png', work.picture())
+  if values.out is not None:
+    picture = pathlib.Path(values.out, 'work_precision.png')
+    plots.write(picture, work.picture())
   return {'ode': time, 'work': work.figures()}
 
 
-def _of_shards(path: str, values: flags.FlagValues) -> dict[str, Any]:
+def _of_shards(path: str, values: flags.FlagValues) -> _Found:
   from difjax.evaluation import input_bench
 
-  return {
-    'input': input_bench.compare(path, values.size, values.steps, values.rounds)
-  }
+  return {'input': input_bench.compare(
+    path, values.size, values.steps, _rounds(values)
+  )}  # fmt: skip
 
 
-def _of_config(values: flags.FlagValues) -> dict[str, Any]:
+def _of_config(path: str, values: flags.FlagValues) -> _Found:
+  del path  # it is read already, and overridden
   plain = values.config.to_dict()
   if 'peer' in plain:
-    return _beside_peer(plain, values.rounds)
+    return _beside_peer(plain, _rounds(values))
   trainer = train.build(plain)
 
   from difjax.evaluation import bench, checkpoint_bench
@@ -128,10 +152,9 @@ def _of_config(values: flags.FlagValues) -> dict[str, Any]:
   found, step_ms = {}, values.step_ms
   if not step_ms:
     sampler = configs.build(plain['sampler'], path='config.sampler')
-    found['loop'] = bench.loop_overhead(trainer, values.steps, values.rounds)
-    found['sampling'] = bench.sampling_overhead(
-      trainer, sampler, values.rounds
-    )
+    rounds = _rounds(values)
+    found['loop'] = bench.loop_overhead(trainer, values.steps, rounds)
+    found['sampling'] = bench.sampling_overhead(trainer, sampler, rounds)
     step_ms = found['loop']['loop_ms']
   if values.saves or values.step_ms:
     found['checkpoint'] = checkpoint_bench.stall(
@@ -140,7 +163,7 @@ def _of_config(values: flags.FlagValues) -> dict[str, Any]:
   return found
 
 
-def _beside_peer(plain: dict[str, Any], rounds: int) -> dict[str, Any]:
+def _beside_peer(plain: dict[str, Any], rounds: int) -> _Found:
   if 'objective' not in plain:  # of a network that is not trained
     return configs.build(plain['peer'], path='config.peer').compare(rounds)
   objective, optimiser, peer = (
@@ -151,3 +174,12 @@ def _beside_peer(plain: dict[str, Any], rounds: int) -> dict[str, Any]:
   from difjax.evaluation import peers
 
   return peers.compare(objective, optimiser, peer, rounds)
+
+
+def _rounds(values: flags.FlagValues) -> int:
+  return values.rounds or 5
+
+
+_MODES: Final = types.MappingProxyType({
+  'config': _of_config, 'workdir': _of_run, 'shards': _of_shards
+})  # fmt: skip

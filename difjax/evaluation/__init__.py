@@ -5,11 +5,17 @@ from difjax.evaluation.controlled import (
   Restoration,
   mask,
 )
-from difjax.evaluation.feature_peer import PytorchFidPeer
 from difjax.evaluation.feature_nets import Pixels
+from difjax.evaluation.feature_peer import PytorchFidPeer
 from difjax.evaluation.figures import Figures
 from difjax.evaluation.gallery import Gallery
 from difjax.evaluation.guided import Autoguidance, ClassifierFree, Threshold
+from difjax.evaluation.host_speed import (
+  CheckpointSpeed,
+  InputSpeed,
+  ShardSpeed,
+  StartUp,
+)
 from difjax.evaluation.likelihood import (
   Likelihood,
   UniformDequantiser,
@@ -26,33 +32,51 @@ from difjax.evaluation.samples import SampleGrid, generate
 from difjax.evaluation.scored import Scored
 from difjax.evaluation.sections import GuidanceSection, RestorationSection
 from difjax.evaluation.solver_study import SolverStudy
+from difjax.evaluation.speed import (
+  AttentionSpeed,
+  FeatureSpeed,
+  LoopSpeed,
+  PeerSpeed,
+  SamplerSpeed,
+  StepSpeed,
+)
 from difjax.evaluation.study import Study
 from difjax.evaluation.sweep import GuidanceSweep
 from difjax.evaluation.trained import Trained, load
 
 __all__ = [
+  'AttentionSpeed',
   'Autoguidance',
+  'CheckpointSpeed',
   'ClassifierFree',
   'ClassifierGuidance',
   'DiffusersPeer',
+  'FeatureSpeed',
   'Figures',
   'Gallery',
   'GuidanceSection',
   'GuidanceSweep',
+  'InputSpeed',
   'Likelihood',
+  'LoopSpeed',
   'Memorised',
   'MemorisedSection',
   'Mixture',
-  'PytorchFidPeer',
+  'PeerSpeed',
   'Pixels',
   'Published',
+  'PytorchFidPeer',
   'Quality',
   'Restoration',
   'RestorationSection',
   'SampleGrid',
+  'SamplerSpeed',
   'Scored',
+  'ShardSpeed',
   'Slices',
   'SolverStudy',
+  'StartUp',
+  'StepSpeed',
   'Study',
   'Threshold',
   'Trained',

@@ -21,9 +21,11 @@ from difjax.data import device
 from difjax.evaluation import samples
 from difjax.sampling import samplers
 from difjax.training import checkpoint, hooks, loop, mesh, state
+from difjax.training import step as steps
 from difjax.training import trainer as trainers
+from difjax.typing import Batch
 
-_BLOCK = 64  # images sampled at once
+BLOCK = 64  # images sampled at once
 _Figures = dict[str, float]
 
 
@@ -41,6 +43,23 @@ def loop_overhead(
   Returns:
     Milliseconds a step of both, and their ratio.
   """
+  pairs = loop_rounds(trainer, steps, rounds)
+  whole, bare = map(statistics.median, zip(*pairs, strict=True))
+  return {
+    'loop_ms': 1e3 * whole, 'bare_ms': 1e3 * bare, 'ratio': whole / bare
+  }  # fmt: skip
+
+
+def loop_rounds(
+  trainer: trainers.Trainer, steps: int, rounds: int
+) -> list[tuple[float, ...]]:
+  """Returns seconds a step, of the loop and bare, of each round.
+
+  Args:
+    trainer: as in `loop_overhead`.
+    steps: in a round.
+    rounds: of each kind, after one that does not count.
+  """
   watch = _Stopwatch(every=steps, trainer=trainer)
   timed = dataclasses.replace(
     trainer,
@@ -50,11 +69,8 @@ def loop_overhead(
   )
   with tempfile.TemporaryDirectory() as folder:
     loop.train(timed, pathlib.Path(folder))
-  whole = statistics.median(watch.loop[1:]) / steps
-  bare = statistics.median(watch.bare[1:]) / steps
-  return {
-    'loop_ms': 1e3 * whole, 'bare_ms': 1e3 * bare, 'ratio': whole / bare
-  }  # fmt: skip
+  pairs = zip(watch.loop[1:], watch.bare[1:], strict=True)
+  return [(whole / steps, bare / steps) for whole, bare in pairs]
 
 
 def sampling_overhead(
@@ -70,14 +86,35 @@ def sampling_overhead(
   Returns:
     Milliseconds of both, the evaluations, and the ratio.
   """
+  count, pairs = sampling_rounds(trainer, sampler, rounds)
+  whole, single = map(statistics.median, zip(*pairs, strict=True))
+  return {
+    'sampler_ms': 1e3 * whole, 'calls_ms': 1e3 * single,
+    'evaluations': count, 'ratio': whole / single,
+  }  # fmt: skip
+
+
+def sampling_rounds(
+  trainer: trainers.Trainer, sampler: samplers.Sampler, rounds: int
+) -> tuple[int, list[tuple[float, ...]]]:
+  """Times a sampler and as many calls of the network.
+
+  Args:
+    trainer: as in `sampling_overhead`.
+    sampler: how to sample.
+    rounds: of each kind, after one that does not count.
+
+  Returns:
+    The evaluations, and seconds of both for `BLOCK` images, of each round.
+  """
   objective, source = trainer.objective, trainer.data.source
   probe = trainer.data.rows(0, np.arange(1))
   params = jax.jit(lambda: trainers.initial(trainer, probe).params)()
-  indices = np.arange(_BLOCK)
+  indices = np.arange(BLOCK)
   labels = samples.default_labels(indices, source.num_classes)
   cond = samples.condition(labels)
   call = jax.jit(lambda p, x, t: objective.denoiser(p, cond)(x, t))
-  x = objective.process.prior(jax.random.key(0), (_BLOCK, *trainer.data.shape))
+  x = objective.process.prior(jax.random.key(0), (BLOCK, *trainer.data.shape))
   t = jnp.asarray(objective.process.t_max)
   sampled = lambda: samples.block(
     params, jnp.uint32(0), indices, labels, objective=objective,
@@ -89,18 +126,8 @@ def sampling_overhead(
     for _ in range(count):  # as a sampler does: one after the other
       jax.block_until_ready(call(params, x, t))
 
-  evaluated()
-  whole, single = [], []
-  for _ in range(rounds):
-    whole.append(seconds(lambda: jax.block_until_ready(sampled())))
-    single.append(seconds(evaluated))
-  ratio = statistics.median(whole) / statistics.median(single)
-  return {
-    'sampler_ms': 1e3 * statistics.median(whole),
-    'calls_ms': 1e3 * statistics.median(single),
-    'evaluations': count,
-    'ratio': ratio,
-  }
+  drawn = lambda: jax.block_until_ready(sampled())
+  return count, in_turn(rounds, drawn, evaluated)
 
 
 @dataclasses.dataclass(eq=False)
@@ -121,15 +148,9 @@ class _Stopwatch:
     self.loop.append(time.perf_counter() - self._since)
     step, copy, batch = self._prepared(run, now)
 
-    def steps() -> None:
-      held = copy
-      for _ in range(self.every):
-        held, metrics = step(held, batch)
-        if run.mesh.size > 1 and jax.default_backend() == 'cpu':
-          jax.block_until_ready(metrics)  # as the loop must there
-      jax.block_until_ready(held)
-
-    self.bare.append(seconds(steps))
+    self.bare.append(seconds(
+      lambda: run_steps(step, copy, batch, self.every, run.mesh)
+    ))  # fmt: skip
     self._since = time.perf_counter()
 
   def _prepared(self, run: hooks.Run, now: state.TrainState):
@@ -141,6 +162,43 @@ class _Stopwatch:
     )
     copy = jax.block_until_ready(jax.tree.map(jnp.copy, now))
     return self._step, copy, batch
+
+
+def run_steps(
+  step: steps.Step,
+  now: state.TrainState,
+  batch: Batch,
+  count: int,
+  devices: jax.sharding.Mesh,
+) -> state.TrainState:
+  """Runs a compiled step some times on one batch, until all are done.
+
+  Args:
+    step: as `trainers.compiled` gives it.
+    now: the state before, which is used up.
+    batch: on its devices.
+    count: of steps.
+    devices: of the step.
+  """
+  for _ in range(count):
+    now, metrics = step(now, batch)
+    if devices.size > 1 and jax.default_backend() == 'cpu':
+      jax.block_until_ready(metrics)  # as the loop must there
+  return jax.block_until_ready(now)
+
+
+def in_turn(
+  rounds: int, *actions: Callable[[], object]
+) -> list[tuple[float, ...]]:
+  """Times actions in turn; returns seconds of each, round by round.
+
+  Args:
+    rounds: after one that does not count.
+    *actions: each runs until it is done.
+  """
+  for action in actions:
+    action()
+  return [tuple(map(seconds, actions)) for _ in range(rounds)]
 
 
 def seconds(action: Callable[[], object]) -> float:

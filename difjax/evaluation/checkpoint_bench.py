@@ -41,11 +41,40 @@ def stall(
     Medians of the seconds that a save blocked and that it took to be written,
     the greatest blocked, the state's bytes, and the ratio (1).
   """
+  size, pairs = rounds(trainer, saves, folder)
+  blocked, written = zip(*pairs, strict=True)
+  seconds = statistics.median(blocked)
+  every = trainer.checkpoints.every
+  return {
+    'bytes': size,
+    'blocked_s': seconds,
+    'blocked_max_s': max(blocked),
+    'written_s': statistics.median(written),
+    'every': every,
+    'step_ms': step_ms,
+    'ratio': seconds / (every * 1e-3 * step_ms),
+  }
+
+
+def rounds(
+  trainer: trainers.Trainer, saves: int, folder: pathlib.Path | None = None
+) -> tuple[int, list[tuple[float, float]]]:
+  """Saves a run's state again and again.
+
+  Args:
+    trainer: as in `stall`.
+    saves: how many, after one that does not count.
+    folder: as in `stall`.
+
+  Returns:
+    The state's bytes, and of each save the seconds for which it blocked and
+    those until it was written.
+  """
   mesh = trainers.build_mesh(trainer)
   options = dataclasses.replace(
     trainer.checkpoints, keep_latest=1, keep_every=None, directory=None
   )
-  blocked, written = [], []
+  pairs = []
   with tempfile.TemporaryDirectory(dir=folder) as place, jax.set_mesh(mesh):
     saver = checkpoint.Checkpointer(pathlib.Path(place), options)
     now = _random(trainers.compiled(trainer, mesh)[1])
@@ -54,21 +83,11 @@ def stall(
       now = _stepped(now)
       jax.block_until_ready(now)
       began = time.perf_counter()
-      blocked.append(saver.save(now, {'step': i}))
+      blocked = saver.save(now, {'step': i})
       saver.wait()
-      written.append(time.perf_counter() - began)
+      pairs.append((blocked, time.perf_counter() - began))
     saver.close()
-  seconds = statistics.median(blocked[1:])
-  every = trainer.checkpoints.every
-  return {
-    'bytes': size,
-    'blocked_s': seconds,
-    'blocked_max_s': max(blocked[1:]),
-    'written_s': statistics.median(written[1:]),
-    'every': every,
-    'step_ms': step_ms,
-    'ratio': seconds / (every * 1e-3 * step_ms),
-  }
+  return size, pairs[1:]
 
 
 def _random(abstract: state.TrainState) -> state.TrainState:

@@ -27,6 +27,7 @@ from difjax.data import images, pipeline, shards
 BATCH = 64
 WINDOW = 4  # shards that we shuffle together
 BUFFER = 1000  # samples that webdataset shuffles together
+MISSING = 'pip install webdataset, to be measured beside it'
 SUFFIXES = ';'.join(sorted(suffix[1:] for suffix in images.SUFFIXES))
 
 _Batches = Iterator[Any]
@@ -50,6 +51,32 @@ def compare(
   Raises:
     DataError: the folder has no index, or is damaged.
   """
+  source, seen = read(path, size, batches, rounds)
+  figures: dict[str, Any] = {
+    f'{name}_images_per_s': statistics.median(rates)
+    for name, rates in seen.items()
+  }
+  figures['kilobytes_per_image'] = source.stored_bytes / 1e3
+  mine, *theirs = reversed([statistics.median(r) for r in seen.values()])
+  if theirs:
+    return {**figures, 'ratio': mine / max(theirs)}
+  return {**figures, 'missing': MISSING}
+
+
+def read(
+  path: str, size: int | None, batches: int, rounds: int
+) -> tuple[shards.Shards, dict[str, list[float]]]:
+  """Reads tars on every side that is installed, in turn.
+
+  Args:
+    path: as in `compare`.
+    size: as in `compare`.
+    batches: in a round.
+    rounds: of each side.
+
+  Returns:
+    The source, and by side images a second of each round; ours are the last.
+  """
   source = shards.Shards(path=path, size=size)
   ours = pipeline.Pipeline(source=source, batch_size=BATCH, window=WINDOW)
   sides: dict[str, Callable[[], _Batches]] = {}
@@ -63,21 +90,16 @@ def compare(
   for _ in range(rounds):
     for name, begin in sides.items():
       seen[name].append(_rate(begin(), batches))
-  figures: dict[str, Any] = {
-    f'{name}_images_per_s': statistics.median(rates)
-    for name, rates in seen.items()
-  }
-  figures['kilobytes_per_image'] = source.stored_bytes / 1e3
-  mine, *theirs = reversed([statistics.median(r) for r in seen.values()])
-  if theirs:
-    return {**figures, 'ratio': mine / max(theirs)}
-  return {
-    **figures, 'missing': 'pip install webdataset, to be measured beside it'
-  }  # fmt: skip
+  return source, seen
+
+
+def rate(ours: pipeline.Pipeline, batches: int) -> float:
+  """Returns images a second of a pipeline, over some batches."""
+  return _rate(_ours(ours), batches)
 
 
 def _ours(ours: pipeline.Pipeline) -> _Batches:
-  rows = np.arange(BATCH)
+  rows = np.arange(ours.batch_size)
   for _, batch in ours.batches(0, None, lambda load, _: load(rows)):
     yield batch['image']
 

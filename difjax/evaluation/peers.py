@@ -1,9 +1,10 @@
 """difjax beside eager PyTorch: the same network, timed in turn in one run.
 
-The peer is a network of diffusers, in float32 and on the host's cores as ours
-is. Three things are timed on either side: a call of the network, a whole draw
-by DDIM, and a whole training step: noise, gradients, Adam. PyTorch and
-diffusers are for this alone and no dependency of difjax:
+The peer is a network of diffusers, in float32 and on devices of the kind that
+ours is on; on GPUs both sides multiply in TF32, as jax does by default. Three
+things are timed on either side: a call of the network, a whole draw by DDIM,
+and a whole training step: noise, gradients, Adam. PyTorch and diffusers are for
+this alone and no dependency of difjax:
 
   pip install torch diffusers
 
@@ -14,9 +15,11 @@ median and the range of the rounds are told, for machines are noisy.
 from __future__ import annotations
 
 import dataclasses
+import importlib.metadata
 import statistics
+import types
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -31,6 +34,27 @@ from difjax.typing import Batch, Shape
 
 _Actions = dict[str, Callable[[], object]]
 _Trained = tuple[jax.stages.Compiled, state.TrainState, Batch]
+_PLACES: Final = types.MappingProxyType({'cpu': 'cpu', 'gpu': 'cuda'})
+
+
+class Peer(Protocol):
+  """What difjax is timed beside.
+
+  Attributes:
+    batch_size: images of every action.
+  """
+
+  batch_size: int
+
+  def label(self) -> str:
+    """Names it, with versions."""
+
+  def actions(self) -> tuple[int, Mapping[str, Callable[[], object]]]:
+    """Returns the number of parameters, and what is to be timed, by name.
+
+    Raises:
+      ConfigError: it cannot run here; the line says what to install.
+    """
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -61,11 +85,17 @@ class DiffusersPeer:
       return None
     return np.arange(self.batch_size) % self.num_classes
 
+  def label(self) -> str:
+    """Names PyTorch and diffusers, with their versions."""
+    torch, diffusers = map(importlib.metadata.version, ('torch', 'diffusers'))
+    return f'PyTorch {torch}, diffusers {diffusers}'
+
   def actions(self) -> tuple[int, _Actions]:
     """Returns the number of parameters, and what is to be timed.
 
     Raises:
-      ConfigError: PyTorch or diffusers is not installed.
+      ConfigError: PyTorch or diffusers is not installed, or PyTorch does not
+        run on the devices that jax runs on.
     """
     try:
       import diffusers
@@ -74,14 +104,16 @@ class DiffusersPeer:
       raise errors.ConfigError(
         f'a peer needs {error.name}: pip install torch diffusers'
       ) from error
-    network = getattr(diffusers, self.network)(**self.fields)
+    place, done = _place(torch)
+    network = getattr(diffusers, self.network)(**self.fields).to(place)
     adam = torch.optim.Adam(network.parameters(), self.rate)
     height, width, channels = self.shape
-    x = torch.rand(self.batch_size, channels, height, width) * 2 - 1
+    size = (self.batch_size, channels, height, width)
+    x = torch.rand(size, device=place) * 2 - 1
     labels = self.labels()
     given = {}
     if labels is not None:
-      given['class_labels'] = torch.as_tensor(labels)
+      given['class_labels'] = torch.as_tensor(labels, device=place)
     levels = diffusers.DDIMScheduler()
 
     def call(x: Any, t: Any) -> Any:
@@ -89,25 +121,30 @@ class DiffusersPeer:
 
     def forward() -> None:
       with torch.no_grad():
-        call(x, torch.arange(self.batch_size))
+        call(x, torch.arange(self.batch_size, device=place))
+      done()
 
     def draw() -> None:
       levels.set_timesteps(self.draws)
       now = torch.randn_like(x)
       with torch.no_grad():
         for t in levels.timesteps:
-          noise = call(now, t.expand(self.batch_size))
+          noise = call(now, t.expand(self.batch_size).to(place))
           now = levels.step(noise, t, now).prev_sample
+      done()
 
     def train() -> None:
       noise = torch.randn_like(x)
-      t = torch.randint(0, len(levels.alphas_cumprod), (self.batch_size,))
+      t = torch.randint(
+        0, len(levels.alphas_cumprod), (self.batch_size,), device=place
+      )
       network.train()
       loss = ((call(levels.add_noise(x, noise, t), t) - noise) ** 2).mean()
       loss.backward()
       adam.step()
       adam.zero_grad()
       network.eval()
+      done()
 
     network.eval()
     count = sum(each.numel() for each in network.parameters())
@@ -134,21 +171,13 @@ def compare(
     goes, by `profile.shares`.
   """
   count, theirs = peer.actions()
-  trained = _training_step(objective, optimiser, peer)
-  own_count, ours = _actions(objective, trained, peer)
+  own_count, ours, compiled = actions(objective, optimiser, peer)
   found: dict[str, dict[str, Any]] = {
     'parameters': {'ours': own_count, 'theirs': count}
   }
   for name, action in ours.items():
-    action()
-    theirs[name]()
-    own, other = zip(
-      *(
-        (bench.seconds(action), bench.seconds(theirs[name]))
-        for _ in range(rounds)
-      ),
-      strict=True,
-    )
+    pairs = bench.in_turn(rounds, action, theirs[name])
+    own, other = zip(*pairs, strict=True)
     ratios = [t / o for o, t in zip(own, other, strict=True)]
     found[name] = {
       'ours_s': statistics.median(own),
@@ -156,7 +185,7 @@ def compare(
       'ratio': statistics.median(ratios),
       'range': [min(ratios), max(ratios)],
     }
-  found['train']['shares'] = profile.shares(trained[0], ours['train'])
+  found['train']['shares'] = profile.shares(compiled, ours['train'])
   return found
 
 
@@ -181,11 +210,23 @@ def _training_step(
   return one.lower(first, batch).compile(), first, batch
 
 
-def _actions(
-  objective: denoising.Denoising, trained: _Trained, peer: DiffusersPeer
-) -> tuple[int, _Actions]:
-  """Returns the number of our parameters, and what is to be timed."""
-  one, now, batch = trained
+def actions(
+  objective: denoising.Denoising,
+  optimiser: optimisers.Optimiser,
+  peer: DiffusersPeer,
+) -> tuple[int, _Actions, jax.stages.Compiled]:
+  """Returns our side.
+
+  Args:
+    objective: of the peer's network.
+    optimiser: ours.
+    peer: which says the sizes.
+
+  Returns:
+    The number of parameters, what is to be timed, as `DiffusersPeer.actions`
+    names it, and the compiled training step.
+  """
+  one, now, batch = _training_step(objective, optimiser, peer)
   held = [now]
   params = jax.tree.map(jnp.copy, now.params)
   labels = peer.labels()
@@ -208,4 +249,21 @@ def _actions(
     'forward': lambda: jax.block_until_ready(call(params, x)),
     'draw': lambda: jax.block_until_ready(draw()),
     'train': train,
-  }
+  }, one
+
+
+def _place(torch: Any) -> tuple[str, Callable[[], object]]:
+  """Returns PyTorch's name of jax's kind of device, and what waits for it.
+
+  Raises:
+    ConfigError: PyTorch does not run there.
+  """
+  backend = jax.default_backend()
+  place = _PLACES.get(backend)
+  if place is None or not getattr(torch, place).is_available():
+    raise errors.ConfigError(
+      f'PyTorch {torch.__version__} does not run on the {backend} that jax '
+      'runs on: install one that does, or set JAX_PLATFORMS=cpu'
+    )
+  torch.backends.cuda.matmul.allow_tf32 = True  # as jax does by default
+  return place, getattr(torch, place).synchronize

@@ -11,8 +11,8 @@ __all__ = [
   'Converted',
   'Imported',
   'Inception',
-  'Resnet',
   'ResNetFeatures',
+  'Resnet',
   'load',
   'read',
 ]

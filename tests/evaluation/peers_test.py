@@ -3,6 +3,7 @@
 import pathlib
 import re
 import sys
+import types
 
 import jax
 import numpy as np
@@ -37,6 +38,20 @@ def test_without_torch_one_line_says_what_to_install(monkeypatch):
   monkeypatch.setitem(sys.modules, 'diffusers', None)
   peer = peers.DiffusersPeer(network='UNet2DModel', fields={}, shape=(8, 8, 1))
   with pytest.raises(errors.ConfigError, match='pip install torch diffusers'):
+    peer.actions()
+
+
+@pytest.mark.parametrize('backend', ['gpu', 'tpu'])
+def test_a_peer_that_runs_elsewhere_is_no_peer(backend, monkeypatch):
+  cpu = types.SimpleNamespace(is_available=lambda: True)
+  cuda = types.SimpleNamespace(is_available=lambda: False)
+  torch = types.ModuleType('torch')
+  torch.cpu, torch.cuda, torch.__version__ = cpu, cuda, '2.0'
+  monkeypatch.setitem(sys.modules, 'torch', torch)
+  monkeypatch.setitem(sys.modules, 'diffusers', types.ModuleType('diffusers'))
+  monkeypatch.setattr(jax, 'default_backend', lambda: backend)
+  peer = peers.DiffusersPeer(network='UNet2DModel', fields={}, shape=(8, 8, 1))
+  with pytest.raises(errors.ConfigError, match=f'not run on the {backend}'):
     peer.actions()
 
 
