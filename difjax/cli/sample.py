@@ -40,7 +40,7 @@ from absl import flags
 from difjax import errors
 from difjax.cli import arguments
 
-_LEADS = types.MappingProxyType({  # what their flags are arguments of
+LEADS = types.MappingProxyType({  # what their flags are arguments of
   'autoguidance': 'evaluation.Autoguidance',
   'classifier_free': 'evaluation.ClassifierFree',
   'threshold': 'evaluation.Threshold',
@@ -62,7 +62,7 @@ def _define(values: flags.FlagValues) -> None:
 
 def main(argv: list[str]) -> int:
   """Samples; returns the exit code."""
-  workdir, values = arguments.of_run(argv, _define, __doc__, 'sampler', *_LEADS)
+  workdir, values = arguments.of_run(argv, _define, __doc__, 'sampler', *LEADS)
   if workdir is None or values.out is None:
     raise errors.ConfigError('sample needs --workdir=DIR and --out=DIR')
   out = arguments.new_folder('out', values.out)
@@ -72,7 +72,7 @@ def main(argv: list[str]) -> int:
 
   job.draw(
     workdir, out, sampler=values.sampler.to_dict(),
-    leads=arguments.given(values, _LEADS), ema=values.ema, num=values.num,
+    leads=arguments.given(values, LEADS), ema=values.ema, num=values.num,
     first=values.first, seed=values.seed, labels=labels, size=values.block,
     coupled=values.coupled, trust=tuple(values.trust),
   )  # fmt: skip

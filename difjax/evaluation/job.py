@@ -9,6 +9,7 @@ from typing import Any
 from difjax import config as configs
 from difjax import errors
 from difjax.evaluation import controlled, samples, trained
+from difjax.sampling import samplers
 
 Spec = Mapping[str, Any]
 
@@ -50,6 +51,41 @@ def draw(
     CheckpointError: there is no checkpoint that can be read.
     NonFiniteError: an image has values that are not finite.
   """
+  led, way = prepared(
+    workdir, sampler=sampler, leads=leads, ema=ema, labelled=bool(labels),
+    coupled=coupled, trust=trust,
+  )  # fmt: skip
+  samples.write(
+    led.model, way, out, num=num, first=first, seed=seed, labels=labels,
+    mean=led.mean, size=size, picture=led.picture,
+  )  # fmt: skip
+
+
+def prepared(
+  workdir: pathlib.Path,
+  *,
+  sampler: Spec,
+  leads: Mapping[str, Spec],
+  ema: str = 'main',
+  labelled: bool = False,
+  coupled: bool = False,
+  trust: tuple[str, ...] = (),
+) -> tuple[controlled.Led, samplers.Sampler]:
+  """Loads a trained model, and builds what leads it and samples from it.
+
+  Args:
+    workdir: of the run.
+    sampler: as for `draw`.
+    leads: as for `draw`.
+    ema: which average of the parameters; '' for the raw ones.
+    labelled: whether classes were asked for.
+    coupled: whether the images of a block may depend on each other.
+    trust: packages whose names saved configs and specs may use.
+
+  Raises:
+    ConfigError: a spec does not build, or does not fit the run.
+    CheckpointError: there is no checkpoint that can be read.
+  """
   build = lambda spec, path: configs.build(
     spec, path=path, trusted=False, trust=trust
   )
@@ -64,9 +100,6 @@ def draw(
   built = {name: build(spec, name) for name, spec in leads.items()}
   restore = built.pop('restore', None)
   led = controlled.lead(
-    model, [*built.values()], restore, labelled=bool(labels), trust=trust
+    model, [*built.values()], restore, labelled=labelled, trust=trust
   )
-  samples.write(
-    led.model, way, out, num=num, first=first, seed=seed, labels=labels,
-    mean=led.mean, size=size, picture=led.picture,
-  )  # fmt: skip
+  return led, way

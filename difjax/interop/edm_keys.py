@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from difjax.interop import edm_arguments
+from difjax.interop import edm_arguments, inverse
 
 _HEAD_WIDTH = 64  # of ADM; elsewhere there is one head
 _WEIGHTS = (  # our name of a `weight`, by how our path ends; else the last
@@ -114,10 +114,10 @@ def unused(arrays: Mapping[str, np.ndarray]) -> set[str]:
     name for name in arrays if name.rpartition('.')[2] in CONSTANTS}
 
 
-def converted(
+def turned(
   net: edm_arguments.Architecture, path: str, array: np.ndarray
 ) -> np.ndarray:
-  """Puts the axes of an official weight as we have them, in float32.
+  """Puts the axes of an official weight as we have them.
 
   Args:
     net: the network.
@@ -133,7 +133,13 @@ def converted(
     array = array.reshape(array.shape[:2])
   if array.ndim > 1:
     array = np.moveaxis(array, (0, 1), (-1, -2))
-  return np.asarray(array, np.float32)
+  return array
+
+
+def official_shape(path: str, shape: tuple[int, ...]) -> tuple[int, ...]:
+  """Returns the shape of the official weight that one of ours is from."""
+  ones = (1, 1) if '/attention/' in path and len(shape) > 1 else ()
+  return inverse.output_first(shape) + ones
 
 
 def _qkv(array: np.ndarray, adm: bool) -> np.ndarray:
