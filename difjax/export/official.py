@@ -34,9 +34,8 @@ from difjax.typing import Array, Params, Shape
 State = dict[str, np.ndarray]
 Found = tuple[State, dict[str, Any]]  # weights, official arguments
 _CLOSE = 1e-4  # of two predictions, over the largest
-_ODD = (
+_ODD = (  # what looking for the parts of another network raises
   ArithmeticError, AttributeError, LookupError, TypeError, ValueError,
-  errors.CheckpointError, errors.ConfigError,
 )  # fmt: skip
 
 
@@ -56,7 +55,7 @@ def state_dict(family: str, model: trained.Trained) -> Found:
       f'{", ".join(sorted(_FAMILIES))}'
     )
   candidates, convert = _FAMILIES[family]
-  reason = ''
+  reason = 'by its own settings it predicts something else'
   try:
     for arrays, config in candidates(
       model.params, model.config['objective'], model.shape
@@ -64,9 +63,10 @@ def state_dict(family: str, model: trained.Trained) -> Found:
       found = convert(arrays, config)
       if _agree(model, found):
         return arrays, config
-      reason = 'with its own settings it predicts something else'
-  except _ODD as error:
-    reason = f'{type(error).__name__}: {" ".join(str(error).split())[:160]}'
+  except (errors.CheckpointError, errors.ConfigError) as error:
+    reason = str(error)
+  except _ODD:
+    reason = 'its network is another'
   raise errors.ConfigError(f'{family} has no such model: {reason}')
 
 

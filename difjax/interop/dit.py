@@ -21,7 +21,7 @@ from difjax.interop import base, dit_layout
 from difjax.typing import Params
 
 _LEVELS = 1_000
-_DROPOUT = 0.1
+_DROPOUT = 0.1  # with which a network has a row for no label
 _OTHER = 'SiT'  # a family of the same layout
 
 
@@ -98,5 +98,6 @@ def state_dict(
     mlp_ratio=net.mlp_ratio, num_classes=net.num_classes,
     learn_sigma=(
       len(params['patch_out']['bias']) == 2 * shape[-1] * math.prod(net.patch)),
-    class_dropout_prob=objective.get('label_dropout', _DROPOUT)
-    if rows > net.num_classes else 0.0)
+    class_dropout_prob=(
+      objective.get('label_dropout') or _DROPOUT
+      if rows > net.num_classes else 0.0))

@@ -117,7 +117,9 @@ def convert(
 def state_dict(
   params: Params, config: Mapping[str, Any]
 ) -> dict[str, np.ndarray]:
-  """Returns the weights by official name, without the layers' constants.
+  """Returns weights and filters by official name.
+
+  iDDPM's preconditioning has its levels `u` besides, which it makes itself.
 
   Args:
     params: of our network.
@@ -129,7 +131,8 @@ def state_dict(
   arguments = edm_arguments.Arguments(config['precond'], (), config)
   net = edm_arguments.architecture(arguments)
   theirs = {path: name for name, path in edm_keys.paths(net).items()}
-  found = {}
+  found = {
+    _INSIDE + name: kernel for name, kernel in edm_keys.constants(net).items()}
   for path, leaf in traverse_util.flatten_dict(params, sep='/').items():
     array = np.asarray(leaf)
     shape = edm_keys.official_shape(path, array.shape)

@@ -108,6 +108,29 @@ def _attention(ours: str, theirs: str) -> Iterator[Pair]:
   return ((f'{ours}/{a}', f'{theirs}.{b}') for a, b in _ATTENTION)
 
 
+def constants(
+  net: edm_arguments.Architecture
+) -> dict[str, np.ndarray]:
+  """Returns the filters by name, which the layers that resample keep."""
+  taps = np.asarray(net.kernel, np.float32)
+  kernel = np.outer(taps, taps)[None, None] / np.square(taps.sum())
+  names = []
+  for level, side in enumerate(net.sides):
+    here = [f'enc.{side}x{side}_', f'dec.{side}x{side}_']
+    ways = zip(here, (level > 0, level + 1 < len(net.sides)),
+               ('down', 'up'), strict=True)
+    for place, resamples, way in ways:
+      if resamples:
+        names += [f'{place}{way}.conv0', f'{place}{way}.skip']
+    if level and net.input_skip:
+      names.append(f'{here[0]}aux_down')
+    if level and net.input_residual:
+      names.append(f'{here[0]}aux_residual')
+    if level + 1 < len(net.sides) and net.output_skip:
+      names.append(f'{here[1]}aux_up')
+  return {f'{name}.{CONSTANTS[0]}': kernel for name in names}
+
+
 def unused(arrays: Mapping[str, np.ndarray]) -> set[str]:
   """Returns the names of what is no weight: constants of the layers."""
   return {
