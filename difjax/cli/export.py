@@ -7,7 +7,7 @@ r"""difjax export: makes files of a trained model that run without difjax.
 flags:
   --workdir=DIR         of the run
   --out=FILE            the sampler and its parameters: StableHLO, safetensors
-                        and a card in a zip, for `pip install jax flatbuffers`
+                        and a card in a zip; needs only `jax` and `flatbuffers`
   --params=FILE         the parameters alone, as safetensors, by our names
   --family=NAME         or by the names of another code: score_sde, edm, adm
                         or dit; the official config comes with them

@@ -61,12 +61,14 @@ def led(rows=10, width=8, params=None):
 
 
 def expected(given, way, indices, seed=0):
-  """The images of `difjax sample`, in one block."""
+  """The images of a block of `difjax sample`."""
   model = given.model
-  return next(samples.blocks(
-    model.objective, way, model.params, shape=model.shape, indices=indices,
-    labels=indices % model.num_classes, seed=seed, size=len(indices),
-  ))[0]  # fmt: skip
+  x, _ = samples.block(
+    model.params, jnp.uint32(seed), jnp.asarray(indices, jnp.int32),
+    jnp.asarray(indices % model.num_classes, jnp.int32), jnp.float32(0),
+    objective=model.objective, sampler=way, shape=model.shape,
+  )  # fmt: skip
+  return np.asarray(x)
 
 
 SAMPLERS = {
