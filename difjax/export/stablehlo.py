@@ -101,12 +101,19 @@ def program(
       {name: struct(leaf.shape, leaf.dtype) for name, leaf in named.items()},
       struct((), jnp.uint32), one_each, one_each,
     )  # fmt: skip
-  except (NotImplementedError, TypeError, ValueError) as error:
-    reason = ' '.join(str(error).split())[:160]
+  except NotImplementedError as error:
+    raise errors.ConfigError(
+      f'the sampler cannot be exported: {_line(error)}'
+    ) from error
+  except (TypeError, ValueError) as error:
     hint = '; a fixed --batch=N may do' if batch is None else ''
     raise errors.ConfigError(
-      f'the sampler cannot be exported: {reason}{hint}'
+      f'the sampler cannot be exported: {_line(error)}{hint}'
     ) from error
+
+
+def _line(error: Exception) -> str:
+  return ' '.join(str(error).split())[:160]
 
 
 def write(

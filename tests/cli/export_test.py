@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import zipfile
 
 import jax
@@ -139,3 +141,19 @@ def test_a_failed_export_leaves_nothing(trained, tmp_path, refused):
     '--batch=0', '--sampler.solver.type=sampling.Nowhere',
   )  # fmt: skip
   assert not [*tmp_path.iterdir()]
+
+
+@pytest.mark.slow
+def test_the_adaptive_ode_exports(trained, tmp_path, call):
+  """In a process of its own, where diffrax is not there before."""
+  out = tmp_path / 'adaptive.difjax'
+  flags = (
+    '--sampler.type=sampling.AdaptiveODE', '--sampler.rtol=1e-2',
+    '--sampler.atol=1e-2',
+  )  # fmt: skip
+  argv = ['export', f'--workdir={trained}', f'--out={out}', *flags]
+  subprocess.run([sys.executable, '-m', 'difjax', *argv], check=True)
+  expected = sampled(call, trained, tmp_path / 'out', '--num=64', *flags)
+  found, _ = files.run(out, tmp_path / 'found.npz')
+  assert (found != expected).mean() <= 1e-3
+  assert abs(found.astype(int) - expected).max() <= 1
