@@ -48,7 +48,7 @@ _HOW = (
 _SEEDS = (
   'Image i of a seed depends on seed, i and its label alone, not on those '
   'beside it. difjax sample takes label i mod num_classes by default, and '
-  '64 indices at a time; with that batch size the bits are its bits.'
+  '64 indices at a time; with that batch size the bytes are its bytes.'
 )
 _BYTES = 'uint8(clip(127.5 x + 128, 0, 255)) in float32'
 
