@@ -21,6 +21,7 @@ _VERBS = types.MappingProxyType({
   'sample': 'write images of a trained model, for eyes and other tools',
   'evaluate': 'measure a trained model, such as its bits per dimension',
   'report': 'judge a trained model and write report.html',
+  'export': 'make files of a trained model that run without difjax',
   'convert': 'make a work directory of an official checkpoint',
   'ema': 'make an average of any width after training',
   'data': 'prepare or index a data set',

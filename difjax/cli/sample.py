@@ -52,7 +52,7 @@ from absl import flags
 from difjax import errors
 from difjax.cli import arguments
 
-_LEADS = types.MappingProxyType({  # what their flags are arguments of
+LEADS = types.MappingProxyType({  # what their flags are arguments of
   'autoguidance': 'evaluation.Autoguidance',
   'classifier_free': 'evaluation.ClassifierFree',
   'threshold': 'evaluation.Threshold',
@@ -79,7 +79,7 @@ def _define(values: flags.FlagValues) -> None:
 def main(argv: list[str]) -> int:
   """Samples; returns the exit code."""
   place, argv = arguments.take_job(argv)
-  workdir, values = arguments.of_run(argv, _define, __doc__, 'sampler', *_LEADS)
+  workdir, values = arguments.of_run(argv, _define, __doc__, 'sampler', *LEADS)
   if workdir is None or values.out is None:
     raise errors.ConfigError('sample needs --workdir=DIR and --out=DIR')
   labels = _labels(values.labels)
@@ -95,7 +95,7 @@ def main(argv: list[str]) -> int:
   )  # fmt: skip
   job.draw(
     workdir, pathlib.Path(values.out), wanted, formats=values.formats,
-    sampler=values.sampler.to_dict(), leads=arguments.given(values, _LEADS),
+    sampler=values.sampler.to_dict(), leads=arguments.given(values, LEADS),
     coupled=values.coupled, trust=tuple(values.trust),
   )  # fmt: skip
   if distributed.is_first():

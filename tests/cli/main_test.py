@@ -47,7 +47,7 @@ def code(*argv):
     return __main__.main(list(argv))
   except SystemExit as stop:
     return stop.code
-assert [code(verb, '--help') for verb in {[*__main__._VERBS]}] == 12 * [0]
+assert [code(verb, '--help') for verb in {[*__main__._VERBS]}] == 13 * [0]
 config = '--config=tests/tiny_config.py'
 for argv in (
   ['trian'], ['train'], ['train', config], ['train', config, '--wrokdir=x'],
@@ -66,13 +66,15 @@ def test_help_names_every_verb(argv, call):
   code, out, err = call(*argv)
   assert (code, err) == (0, [])
   for verb in (
-    'train', 'sample', 'evaluate', 'report', 'convert', 'data', 'bench',
-    'doctor',
+    'train', 'sample', 'evaluate', 'report', 'export', 'convert', 'data',
+    'bench', 'doctor',
   ):
     assert f'\n  {verb} ' in out
 
 
-@pytest.mark.parametrize('verb', ['train', 'sample', 'report', 'bench'])
+@pytest.mark.parametrize(
+  'verb', ['train', 'sample', 'report', 'export', 'bench']
+)
 def test_help_of_a_verb_explains_its_flags(verb, capsys):
   with pytest.raises(SystemExit) as stop:
     __main__.main([verb, '--help'])
