@@ -74,7 +74,7 @@ ORDER = {
     'dit_layout dit sit native imported workdir '
     'feature_files inception resnet clip'
   ),
-  'export': 'stablehlo official files',
+  'export': 'stablehlo archive official files',
   'cli': 'arguments train sample export evaluate report convert ema data bench '
     'doctor plan supervise goodput',
 }

@@ -14,7 +14,8 @@ flags:
   --ema=NAME, --step=N  which average (main; empty for the raw parameters) of
                         which checkpoint (the newest)
   --sampler.KEY=VALUE   overrides any argument of the config's sampler
-  --batch=N             images of a call (0: any number, where that is possible)
+  --block=N             images of a call, as in `difjax sample` (64); there is
+                        a program for any number too, but for --noany
   --platforms=A,B       devices that it is to run on (cpu,cuda,tpu)
   --coupled             as in `difjax sample`, as are --autoguidance.KEY,
                         --classifier_free.KEY, --threshold.KEY, --guidance.KEY
@@ -42,7 +43,8 @@ def _define(values: flags.FlagValues) -> None:
     flags.DEFINE_string(name, None, '', flag_values=values)
   flags.DEFINE_string('ema', 'main', '', flag_values=values)
   flags.DEFINE_integer('step', None, '', 0, flag_values=values)
-  flags.DEFINE_integer('batch', 0, '', 0, 2**31 - 1, flag_values=values)
+  flags.DEFINE_integer('block', 64, '', 1, 2**31 - 1, flag_values=values)
+  flags.DEFINE_boolean('any', True, '', flag_values=values)
   flags.DEFINE_boolean('coupled', False, '', flag_values=values)
   flags.DEFINE_list('trust', [], '', flag_values=values)
   flags.DEFINE_list('platforms', 'cpu,cuda,tpu', '', flag_values=values)
@@ -50,6 +52,10 @@ def _define(values: flags.FlagValues) -> None:
 
 def main(argv: list[str]) -> int:
   """Exports; returns the exit code."""
+  # A program in a file cannot ask Python: diffrax's checks of its arguments
+  # are left out, and flags may import it. Solves that fail give NaN all the
+  # same.
+  os.environ.setdefault('EQX_ON_ERROR', 'off')
   workdir, values = arguments.of_run(
     argv, _define, __doc__, 'sampler', *sample.LEADS
   )
@@ -60,11 +66,8 @@ def main(argv: list[str]) -> int:
   if values.family and not values.params:
     raise errors.ConfigError('--family is of --params=FILE')
 
-  # A program in a file cannot ask Python: diffrax's checks of its arguments
-  # are left out. Solves that fail give NaN all the same.
-  os.environ.setdefault('EQX_ON_ERROR', 'off')
-
-  from difjax.export import files  # imports jax, after the flags
+  from difjax.evaluation import job  # imports jax, after the flags
+  from difjax.export import files
 
   trust = tuple(values.trust)
   if values.params:
@@ -75,9 +78,10 @@ def main(argv: list[str]) -> int:
     print(values.params)
   if values.out:
     files.sampler(
-      workdir, pathlib.Path(values.out), sampler=values.sampler.to_dict(),
-      leads=arguments.given(values, sample.LEADS), ema=values.ema,
-      step=values.step, batch=values.batch or None,
+      workdir, pathlib.Path(values.out),
+      job.Wanted(ema=values.ema, step=values.step, size=values.block),
+      sampler=values.sampler.to_dict(),
+      leads=arguments.given(values, sample.LEADS), general=values.any,
       platforms=values.platforms, coupled=values.coupled, trust=trust,
     )  # fmt: skip
     print(values.out)

@@ -9,7 +9,7 @@ from typing import Any
 
 from difjax import errors, pytree
 from difjax.evaluation import job, trained
-from difjax.export import official, stablehlo
+from difjax.export import archive, official, stablehlo
 
 Spec = Mapping[str, Any]
 
@@ -17,13 +17,12 @@ Spec = Mapping[str, Any]
 def sampler(
   workdir: pathlib.Path,
   out: pathlib.Path,
+  wanted: job.Wanted,
   *,
   sampler: Spec,
   leads: Mapping[str, Spec],
-  ema: str = 'main',
-  step: int | None = None,
-  batch: int | None = None,
-  platforms: Sequence[str] = stablehlo.PLATFORMS,
+  general: bool = True,
+  platforms: Sequence[str] = tuple(stablehlo.BACKENDS),
   coupled: bool = False,
   trust: tuple[str, ...] = (),
 ) -> None:
@@ -32,12 +31,12 @@ def sampler(
   Args:
     workdir: of the run.
     out: the file.
+    wanted: of which parameters, and how many images a block has.
     sampler: spec of how to sample.
     leads: specs of what leads the model, as for `job.draw`.
-    ema: which average of the parameters; '' for the raw ones.
-    step: of the checkpoint; None for the newest.
-    batch: images of a call; None for any number of them.
-    platforms: kinds of devices that it may run on.
+    general: whether there is a program for any number of images and all
+      platforms, beside that of each platform for a block.
+    platforms: kinds of devices that it is to run on.
     coupled: whether the images of a batch may depend on each other.
     trust: packages whose names saved configs and specs may use.
 
@@ -47,12 +46,18 @@ def sampler(
   """
   _check_platforms(platforms)
   led, way = job.prepared(
-    workdir, job.Wanted(ema=ema, step=step), sampler=sampler, leads=leads,
-    coupled=coupled, trust=trust,
-  )  # fmt: skip
-  exported = stablehlo.program(led, way, batch=batch, platforms=platforms)
-  facts = {'ema': ema, 'sampler': sampler, 'leads': leads}
-  stablehlo.write(out, led, exported, facts)
+    workdir, wanted, sampler=sampler, leads=leads, coupled=coupled, trust=trust
+  )
+  programs = {
+    stablehlo.BACKENDS[each]: stablehlo.program(
+      led, way, batch=wanted.size, platforms=[each]
+    )
+    for each in platforms
+  }
+  if general:
+    programs[archive.ANY] = stablehlo.program(led, way, platforms=platforms)
+  facts = {'ema': wanted.ema, 'sampler': sampler, 'leads': leads}
+  archive.save(out, led, programs, facts)
 
 
 def parameters(
@@ -85,13 +90,13 @@ def parameters(
   else:
     arrays, config = official.state_dict(family, model)
     remarks |= {'format': 'pt', 'family': family, 'config': json.dumps(config)}
-  stablehlo.write_parameters(out, arrays, remarks)
+  archive.save_parameters(out, arrays, remarks)
 
 
 def _check_platforms(platforms: Sequence[str]) -> None:
-  unknown = sorted(set(platforms) - set(stablehlo.PLATFORMS))
+  unknown = sorted(set(platforms) - set(stablehlo.BACKENDS))
   if unknown or not platforms:
     raise errors.ConfigError(
       f'--platforms={",".join(platforms)}: give some of '
-      f'{", ".join(stablehlo.PLATFORMS)}'
+      f'{", ".join(stablehlo.BACKENDS)}'
     )

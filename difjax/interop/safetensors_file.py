@@ -70,6 +70,15 @@ def read(stream: BinaryIO) -> dict[str, np.ndarray]:
   return {name: _array(name, entry, data) for name, entry in entries.items()}
 
 
+def ordered(arrays: Mapping[str, Any]) -> dict[str, Any]:
+  """Returns arrays by name in the order in which `write` writes them.
+
+  Wide numbers come first, so that all lie at multiples of their width.
+  """
+  key = lambda item: (-item[1].dtype.itemsize, item[0])
+  return dict(sorted(arrays.items(), key=key))
+
+
 def write(
   stream: BinaryIO,
   arrays: Mapping[str, Any],
@@ -89,13 +98,11 @@ def write(
   odd = [name for name, array in arrays.items() if array.dtype not in names]
   if odd:
     raise ValueError(f'{odd[0]} has the type {arrays[odd[0]].dtype}')
-  # Wide numbers first, so that all lie at multiples of their width.
-  order = sorted(arrays, key=lambda name: (-arrays[name].dtype.itemsize, name))
+  arrays = ordered(arrays)
   header: dict[str, Any] = {_REMARKS: dict(remarks)} if remarks else {}
   end = 0
-  for name in order:
-    array, start = arrays[name], end
-    end += math.prod(array.shape) * array.dtype.itemsize
+  for name, array in arrays.items():
+    start, end = end, end + math.prod(array.shape) * array.dtype.itemsize
     header[name] = {
       'dtype': names[array.dtype], 'shape': list(array.shape),
       'data_offsets': [start, end],
@@ -103,9 +110,9 @@ def write(
   text = json.dumps(header, separators=(',', ':')).encode()
   text += b' ' * (-(_PREFIX + len(text)) % _ALIGNMENT)
   stream.write(len(text).to_bytes(_PREFIX, 'little') + text)
-  for name in order:
-    array = np.ascontiguousarray(np.asarray(arrays[name]))
-    stream.write(memoryview(array.reshape(-1).view(np.uint8)))
+  for array in arrays.values():
+    numbers = np.ascontiguousarray(np.asarray(array)).reshape(-1)
+    stream.write(memoryview(numbers.view(np.uint8)))
 
 
 def _array(name: str, entry: dict[str, Any], data: np.ndarray) -> np.ndarray:
