@@ -210,12 +210,12 @@ def _check(
   (wanted, *_), _ = jax.tree.unflatten(exported.in_tree, exported.in_avals)
   for name in sorted(wanted.keys() | params.keys()):
     theirs, found = (
-      (each[name].shape, each[name].dtype) if name in each else 'nothing'
+      f'{each[name].dtype} {each[name].shape}' if name in each else 'nothing'
       for each in (wanted, params)
     )
     if theirs != found:
       raise errors.CheckpointError(
-        f'{file}: the program takes {theirs} as {name!r}, and {found} is there'
+        f'{file}: the program takes {theirs} as {name!r}; there is {found}'
       )
 
 

@@ -39,6 +39,10 @@ def sampled(call, workdir, out, *flags):
   return np.load(out / 'samples.npz')['arr_0']
 
 
+def test_the_reader_has_ten_lines():
+  assert len(files.reader().splitlines()) == 10
+
+
 def test_the_reader_gives_the_bits_of_sample(exported, trained, tmp_path, call):
   expected = sampled(
     call, trained, tmp_path / 'out', '--num=64', '--first=10', '--seed=5',
@@ -46,7 +50,7 @@ def test_the_reader_gives_the_bits_of_sample(exported, trained, tmp_path, call):
   )  # fmt: skip
   found, x = files.run(
     exported, tmp_path / 'found.npz', seed=5,
-    indices='np.arange(10, 74, dtype=np.int32)',
+    indices="np.arange(10, 74, dtype='i4')",
   )  # fmt: skip
   assert x.dtype == np.float32
   assert len(np.unique(found.reshape(64, -1), axis=0)) == 64
@@ -60,8 +64,8 @@ def test_any_batch(exported, trained, tmp_path, call):
     '--classifier_free.scale=2.0',
   )  # fmt: skip
   found, _ = files.run(
-    exported, tmp_path / 'found.npz',
-    indices='np.asarray([7, 3, 7], dtype=np.int32)',
+    exported, tmp_path / 'found.npz', general=True,
+    indices="np.array([7, 3, 7], dtype='i4')",
   )  # fmt: skip
   np.testing.assert_array_equal(found[0], found[2])
   assert abs(found[:2].astype(int) - expected[[7, 3]]).max() <= 1
@@ -73,17 +77,19 @@ def test_the_card_and_the_members(exported, trained):
     assert {info.compress_type for info in archive.infolist()} == {
       zipfile.ZIP_STORED}
     card = json.loads(archive.read('card.json'))
-    assert len(archive.read('sampler.jax')) < 1_000_000
-    with archive.open('params.safetensors') as member:
-      start = member._orig_compress_start
-      header = int.from_bytes(member.read(8), 'little')
-  assert (start + 8 + header) % 64 == 0
-  assert card['platforms'] == ['cpu', 'cuda', 'tpu']
+  assert {
+    name: (each['batch'], each['platforms'])
+    for name, each in card['programs'].items()
+  } == {
+    'cpu': (64, ['cpu']), 'gpu': (64, ['cuda']), 'tpu': (64, ['tpu']),
+    'sampler': (None, ['cpu', 'cuda', 'tpu']),
+  }  # fmt: skip
   assert card['shape'] == [8, 8, 1]
   assert (card['num_classes'], card['step']) == (10, 4)
   assert card['ema'] == 'main'
   assert card['leads']['classifier_free']['scale'] == 2.0
-  assert card['params']['model/scale'] == {'dtype': 'float32', 'shape': []}
+  assert card['params']['model/scale'] == {
+    'dtype': 'float32', 'shape': [], 'bytes': 4}
 
 
 @pytest.mark.parametrize('ema', ['main', ''])
@@ -138,7 +144,7 @@ def test_refusals(flags, code, named, trained, tmp_path, monkeypatch, refused):
 def test_a_failed_export_leaves_nothing(trained, tmp_path, refused):
   refused(
     2, 'export', f'--workdir={trained}', f'--out={tmp_path}/x.difjax',
-    '--batch=0', '--sampler.solver.type=sampling.Nowhere',
+    '--sampler.solver.type=sampling.Nowhere',
   )  # fmt: skip
   assert not [*tmp_path.iterdir()]
 
@@ -155,5 +161,4 @@ def test_the_adaptive_ode_exports(trained, tmp_path, call):
   subprocess.run([sys.executable, '-m', 'difjax', *argv], check=True)
   expected = sampled(call, trained, tmp_path / 'out', '--num=64', *flags)
   found, _ = files.run(out, tmp_path / 'found.npz')
-  assert (found != expected).mean() <= 1e-3
-  assert abs(found.astype(int) - expected).max() <= 1
+  np.testing.assert_array_equal(found, expected)

@@ -37,19 +37,31 @@ def reader():
   return found
 
 
-def run(file, out, *, seed=0, indices='np.arange(64, dtype=np.int32)'):
+def code(file, out, *, seed=0, indices="np.arange(64, dtype='i4')"):
+  """The reader of a file, for some images; it keeps them and x as npz."""
+  found = reader()
+  for old, new in (
+    ("'sampler.difjax'", repr(str(file))),
+    ("np.arange(64, dtype='i4')", indices),
+    ('np.uint32(0)', f'np.uint32({seed})'),
+  ):
+    assert found.count(old) == 1
+    found = found.replace(old, new)
+  return f'{found}\nnp.savez({str(out)!r}, images=images, x=x)\n'
+
+
+def run(file, out, *, general=False, **which):
   """Runs the reader in a process of its own; gives its images and x."""
   flatbuffers = pytest.importorskip('flatbuffers', reason='not installed')
   place = str(pathlib.Path(flatbuffers.__file__).parents[1])
-  code = reader().replace("'sampler.difjax', 0", f'{str(file)!r}, {seed}')
-  code = code.replace('np.arange(64, dtype=np.int32)', indices)
-  code = _ALONE.format(barred=_BARRED, place=place) + code
-  code += f'\nnp.savez({str(out)!r}, images=images, x=x)\n'
+  text = _ALONE.format(barred=_BARRED, place=place) + code(file, out, **which)
+  if general:
+    text = text.replace("f'{jax.default_backend()}.jax'", "'sampler.jax'")
   kept = {k: v for k, v in os.environ.items() if k != 'PYTHONPATH'}
   # As the tests compile, so that bits can be compared.
   kept['JAX_DISABLE_MOST_OPTIMIZATIONS'] = '1'
   done = subprocess.run(
-    [sys.executable, '-I', '-c', code], env=kept, cwd=out.parent, check=False,
+    [sys.executable, '-I', '-c', text], env=kept, cwd=out.parent, check=False,
     capture_output=True, text=True,
   )  # fmt: skip
   assert done.returncode == 0, done.stderr
