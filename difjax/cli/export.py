@@ -9,8 +9,8 @@ flags:
   --out=FILE            the sampler and its parameters: StableHLO, safetensors
                         and a card in a zip; needs only `jax` and `flatbuffers`
   --params=FILE         the parameters alone, as safetensors, by our names
-  --family=NAME         or by the names of another code: score_sde, edm, adm
-                        or dit; the official config comes with them
+  --family=NAME         or by the names of another code: score_sde, edm, adm,
+                        dit or sit; the official config comes with them
   --ema=NAME, --step=N  which average (main; empty for the raw parameters) of
                         which checkpoint (the newest)
   --sampler.KEY=VALUE   overrides any argument of the config's sampler

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import zipfile
@@ -13,6 +14,7 @@ import pytest
 
 from difjax import interop
 from difjax.evaluation import trained as runs
+from tests import tiny
 from tests.export import files
 
 pytest.importorskip('flatbuffers', reason='pip install flatbuffers')
@@ -162,3 +164,40 @@ def test_the_adaptive_ode_exports(trained, tmp_path, call):
   expected = sampled(call, trained, tmp_path / 'out', '--num=64', *flags)
   found, _ = files.run(out, tmp_path / 'found.npz')
   np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.slow
+def test_the_quickstart_in_a_fresh_environment(tmp_path):
+  """With jax and flatbuffers alone, and all that users' compilers optimise."""
+  python = tmp_path / 'fresh' / 'bin' / 'python'
+  ours = 'JAX_DISABLE_MOST_OPTIMIZATIONS', 'JAX_NUM_CPU_DEVICES', 'PYTHONPATH'
+  env = {
+    name: value for name, value in os.environ.items() if name not in ours
+  }
+  call = lambda *argv, **more: subprocess.run(
+    [*map(str, argv)], env=env | more, check=True)
+  difjax = lambda *argv: call(
+    sys.executable, '-m', 'difjax', *argv, PYTHONPATH=str(tiny.ROOT))
+  call(sys.executable, '-m', 'venv', tmp_path / 'fresh')
+  try:
+    call(python, '-m', 'pip', 'install', 'flatbuffers', 'jax==' +
+         jax.__version__)
+  except subprocess.CalledProcessError:
+    pytest.skip('no package index here')
+  run, out, file = (tmp_path / name for name in ('run', 'out', 'x.difjax'))
+  difjax('train', '--config=configs/quickstart.py', f'--workdir={run}',
+         '--config.steps=101')
+  common = f'--workdir={run}', '--block=32'
+  difjax('sample', *common, f'--out={out}', '--num=96', '--seed=3')
+  difjax('export', *common, f'--out={file}')
+  expected = np.load(out / 'samples.npz')['arr_0']
+  for start in range(0, 96, 32):
+    found = tmp_path / f'{start}.npz'
+    text = files.code(
+      file, found, seed=3,
+      indices=f"np.arange({start}, {start + 32}, dtype='i4')",
+    )  # fmt: skip
+    call(python, '-I', '-c', 'import sys\n' + text + (
+      "assert not {'difjax', 'flax', 'optax'} & {*sys.modules}\n"))
+    np.testing.assert_array_equal(
+      np.load(found)['images'], expected[start : start + 32])

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax import export
 
 from difjax import errors
 from difjax.export import archive, stablehlo
@@ -85,12 +86,12 @@ def test_numbers_follow_in_the_order_of_the_card(file):
   ('members', 'named'),
   [
     (dict(card=None), 'card.json'),
-    (dict(card=b'{'), 'no exported sampler'),
-    (dict(card=b'[]'), 'no exported sampler'),
-    (dict(card=b'{"format": "x", "version": 9, "programs": {}}'), 'another'),
+    (dict(card=b'{'), 'damaged or cut short'),
+    (dict(card=b'[]'), 'damaged or cut short'),
+    (dict(card=b'{"format": "x", "version": 9}'), 'export it again'),
     (dict(cpu=None), 'cpu.jax'),
-    (dict(cpu=b''), 'no exported sampler'),
-    (dict(cpu=b'\x07' * 999), 'no exported sampler'),
+    (dict(cpu=b''), 'damaged or cut short'),
+    (dict(cpu=b'\x07' * 999), 'damaged or cut short'),
     (dict(params=None), 'params.safetensors'),
     (dict(params=b'\x02\0\0\0\0\0\0\0{}'), "as 'mean'; there is nothing"),
     (dict(params=b'\x02'), 'ends within its header'),
@@ -104,11 +105,20 @@ def test_malformed(file, members, named, tmp_path):
   assert '\n' not in str(raised.value)
 
 
+def test_another_program(file, tmp_path):
+  """Sound in itself, and with other arguments."""
+  scalar = jax.ShapeDtypeStruct((), jnp.float32)
+  sine = export.export(jax.jit(jnp.sin))(scalar).serialize()
+  spoilt = rewritten(file, tmp_path / 'spoilt.difjax', cpu=bytes(sine))
+  with pytest.raises(errors.CheckpointError, match='damaged or cut short'):
+    archive.load(spoilt)
+
+
 @pytest.mark.parametrize('size', [0, 100, -100])
 def test_cut_short(file, size, tmp_path):
   spoilt = tmp_path / 'spoilt.difjax'
   spoilt.write_bytes(file.read_bytes()[:size])
-  with pytest.raises(errors.CheckpointError, match='no exported sampler'):
+  with pytest.raises(errors.CheckpointError, match='damaged or cut short'):
     archive.load(spoilt)
 
 
