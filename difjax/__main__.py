@@ -22,6 +22,7 @@ _VERBS = types.MappingProxyType({
   'evaluate': 'judge images or a model, with a card; compare two cards',
   'reproduce': 'sample and score an official checkpoint beside its paper',
   'report': 'judge a trained model and write report.html',
+  'export': 'make files of a trained model that run without difjax',
   'convert': 'make a work directory of an official checkpoint',
   'ema': 'make an average of any width after training',
   'data': 'prepare or index a data set',

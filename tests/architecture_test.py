@@ -20,7 +20,7 @@ COMMON = (
 LEAVES = ('data', 'metrics', 'networks')
 CHAIN = (
   'processes', 'denoising', 'sampling', 'objectives', 'training', 'evaluation',
-  'interop', 'cli',
+  'interop', 'export', 'cli',
 )  # fmt: skip
 
 # Inside a package a file imports only files that stand left of it.
@@ -71,16 +71,17 @@ ORDER = {
   ),
   'interop': (
     'records unpickle persistent torch_file msgpack_file safetensors_file '
-    'container base score_sde_config score_sde_settings score_sde_keys '
+    'container base inverse score_sde_config score_sde_settings score_sde_keys '
     'score_sde_weights score_sde_refinenet_keys score_sde_refinenet score_sde '
-    'edm_arguments edm_diffusion edm_keys edm edm2 '
+    'edm_arguments edm_diffusion edm_keys edm edm_official edm2 '
     'adm_settings adm_keys adm_networks adm consistency_models '
-    'dit_layout dit sit imported workdir '
+    'dit_layout dit sit native imported workdir '
     'feature_files inception resnet clip dinov2 edm2_reference '
     'feature_networks'
   ),
-  'cli': 'arguments train sample scoring evaluate report convert reproduce '
-    'ema inspect data suite bench doctor plan supervise goodput',
+  'export': 'stablehlo archive official files',
+  'cli': 'arguments train sample export scoring evaluate report convert '
+    'reproduce ema inspect data suite bench doctor plan supervise goodput',
 }
 
 # Comparisons with a string literal outside config, cli and file formats, with

@@ -228,8 +228,8 @@ def classifier_free(
   def denoise(x: Array, t: Array) -> prediction.Prediction:
     t = base.as_time(t)
     pairs = both(join(x, x), join(t, t) if t.ndim else t)
-    full = jax.tree.map(lambda part: part[: len(x)], pairs)
-    weak = jax.tree.map(lambda part: part[len(x) :], pairs)
+    full = jax.tree.map(lambda part: part[: x.shape[0]], pairs)
+    weak = jax.tree.map(lambda part: part[x.shape[0] :], pairs)
     w = guidance.strength(scale, process, t)
     return rule(full, weak, process, x, t, w)
 

@@ -73,7 +73,7 @@ class Dynamic:
 
   def __call__(self, x0: Array) -> Array:
     """Returns b(x_0) [B, ...]."""
-    sizes = jnp.abs(x0).reshape(len(x0), -1)
+    sizes = jnp.abs(x0).reshape(x0.shape[0], -1)
     s = jnp.quantile(sizes, self.quantile, axis=1)
     s = base.expand(jnp.clip(s, self.least, self.most), x0)
     return jnp.clip(x0, -s, s) / s

@@ -22,6 +22,7 @@ from difjax.evaluation import (
   samples,
   trained,
 )
+from difjax.sampling import samplers
 from difjax.training import distributed
 
 Spec = Mapping[str, Any]
@@ -87,12 +88,10 @@ def draw(
     NonFiniteError: an image has values that are not finite.
   """
   quantise = quantisers.named(wanted.quantiser)
-  model = trained.load(
-    workdir, ema=wanted.ema, trust=trust, needs='denoiser', step=wanted.step
+  led, way = prepared(
+    workdir, wanted, sampler=sampler, leads=leads, coupled=coupled, trust=trust
   )
-  sample_formats.check(formats, model.shape[-1])
-  way = _sampler(workdir, sampler, coupled, trust)
-  led = _led(model, leads, bool(wanted.labels), trust)
+  sample_formats.check(formats, led.model.shape[-1])
   given = samples.in_turn(wanted.labels, led.model.num_classes)
   found = _begun(out, led.model, wanted, protocol(
     led.model, wanted, sampler, leads
@@ -103,6 +102,36 @@ def draw(
     part=jax.process_index(), parts=jax.process_count(),
   )  # fmt: skip
   _close(found, formats, led.picture)
+
+
+def prepared(
+  workdir: pathlib.Path,
+  wanted: Wanted,
+  *,
+  sampler: Spec,
+  leads: Mapping[str, Spec],
+  coupled: bool = False,
+  trust: tuple[str, ...] = (),
+) -> tuple[controlled.Led, samplers.Sampler]:
+  """Loads a trained model, led by what specs say, and how to sample from it.
+
+  Args:
+    workdir: of the run.
+    wanted: which images.
+    sampler: spec of how to sample.
+    leads: specs of what leads the model, as for `draw`.
+    coupled: whether the images of a block may depend on each other.
+    trust: packages whose names saved configs and specs may use.
+
+  Raises:
+    ConfigError: a spec does not build, or does not fit the run.
+    CheckpointError: there is no checkpoint that can be read.
+  """
+  model = trained.load(
+    workdir, ema=wanted.ema, trust=trust, needs='denoiser', step=wanted.step
+  )
+  way = _sampler(workdir, sampler, coupled, trust)
+  return _led(model, leads, bool(wanted.labels), trust), way
 
 
 def protocol(
@@ -165,7 +194,7 @@ def _begun(
 
 def _sampler(
   workdir: pathlib.Path, spec: Spec, coupled: bool, trust: tuple[str, ...]
-) -> Any:
+) -> samplers.Sampler:
   """Builds how to sample.
 
   Raises:

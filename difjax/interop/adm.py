@@ -25,9 +25,12 @@ import types
 from collections.abc import Mapping
 from typing import Any, Final
 
+import numpy as np
+
 from difjax import config as configs
 from difjax import errors
 from difjax.interop import adm_keys, adm_networks, adm_settings, base
+from difjax.typing import Params
 
 _FAMILY = 'adm'
 _DATA = ('denoising.Data',)
@@ -93,6 +96,27 @@ def convert(
   return base.Converted(
     spec=spec, params=found.params, network=found.network, info=info,
     sampler=sampler)
+
+
+def state_dict(
+  params: Params, objective: base.Spec, shape: tuple[int, int, int]
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+  """Returns the weights by official name, and the official arguments.
+
+  Args:
+    params: of our network.
+    objective: its specification.
+    shape: (H, W, C) of an image.
+
+  Raises:
+    ConfigError, KeyError: ADM has no such model.
+  """
+  config = official(objective) | {
+    'image_size': shape[0], 'in_channels': shape[-1]}
+  config = {
+    name: value for name, value in config.items() if value is not None}
+  settings = adm_settings.Settings(config)
+  return adm_networks.state_dict(params, settings), config
 
 
 def official(objective: base.Spec) -> dict[str, Any]:

@@ -18,12 +18,20 @@ from typing import Final
 import numpy as np
 
 from difjax import errors
-from difjax.interop import adm_settings
+from difjax.interop import adm_settings, inverse
 
 Arrays = Mapping[str, np.ndarray]
 Turn = Callable[[np.ndarray], np.ndarray]
 Leaf = tuple[str, str, Turn]  # our path, the official name, from theirs to ours
 
+_POINTWISE = re.compile(r'(qkv|proj_out|qkv_proj|c_proj)\.weight$')
+_OUR_HEADS = (  # how classifiers answer, by our weights; the first is its size
+  (None, ('head/bias',)),
+  ('attention', ('head/attention/out/bias',)),
+  ('spatial_v2', ('head/out/bias', 'head/hidden/bias', 'head/norm/norm/bias')),
+  ('spatial', ('head/out/bias', 'head/hidden/bias')),
+  ('adaptive', ('head/out/bias',)),
+)  # fmt: skip
 _PLACE = re.compile(r'(input|output)_blocks\.(\d+)\.')
 
 
@@ -124,6 +132,56 @@ def architecture(
     pool=pool,
     places=shape(positions)[1] - 1 if positions in arrays else 0,
   )
+
+
+def described(shapes: Mapping[str, tuple[int, ...]]) -> Architecture:
+  """Reads a network off our own weights.
+
+  Args:
+    shapes: of them, by path.
+
+  Raises:
+    KeyError: the network is none of ADM's.
+  """
+  count = lambda name: sum(re.fullmatch(name, path) is not None
+                           for path in shapes)
+  levels = count(r'down_\d+_block_0/conv_0/bias')
+  code, first = shapes['time/hidden/kernel'], 'down_0_block_0'
+  tops = (f'down_{level}_block_0/conv_0/kernel' for level in range(levels))
+  pool, head = next(
+    found for found in _OUR_HEADS if set(found[1]) <= shapes.keys())
+  return Architecture(
+    channels=shapes['stem/kernel'][-2],
+    stem=shapes['stem/kernel'][-1],
+    width=code[0],
+    multipliers=tuple(shapes[top][-1] / code[0] for top in tops),
+    blocks=count(r'down_0_block_\d+/conv_0/bias'),
+    attention=tuple(
+      level for level in range(levels)
+      if f'down_{level}_attention_0/attention/out/bias' in shapes),
+    outputs=shapes[head[0]][-1],
+    num_classes=shapes.get('label/table/embedding', (0,))[0],
+    scale_shift=(
+      shapes[f'{first}/emb/bias'][0]
+      == 2 * shapes[f'{first}/conv_0/bias'][0]),
+    updown='down_0_resample/conv_0/bias' in shapes,
+    convolved='down_0_resample/conv/bias' in shapes,
+    pool=pool,
+    places=shapes.get('head/positions', (1,))[0] - 1,
+  )
+
+
+def official_shape(name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
+  """Returns the shape of the official weight that one of ours turns into.
+
+  Args:
+    name: the official one.
+    shape: of ours.
+  """
+  if name.endswith(('positional_embedding', 'label_emb.weight')):
+    return shape[::-1] if name.startswith('out') else shape
+  ones = len(shape) > 1 and _POINTWISE.search(name) is not None
+  return inverse.output_first(shape) + (1,) * ones
 
 
 def _needed(arrays: Arrays, name: str) -> np.ndarray:

@@ -15,7 +15,7 @@ import numpy as np
 from flax import traverse_util
 
 from difjax import errors
-from difjax.interop import adm_keys, adm_settings, base
+from difjax.interop import adm_keys, adm_settings, base, inverse
 from difjax.typing import Params
 
 _PARALLEL = 'module.'
@@ -115,6 +115,32 @@ def read(
     low_res=(side, side, colours) if enlarges else None,
     learned_range=net.pool is None and net.outputs == 2 * colours,
   )
+
+
+def state_dict(
+  params: Params, settings: adm_settings.Settings
+) -> dict[str, np.ndarray]:
+  """Returns weights by official name: the way back of `read`.
+
+  Args:
+    params: ours.
+    settings: the official arguments.
+
+  Raises:
+    ConfigError: the arguments lack something.
+    KeyError: the network is none of ADM's.
+  """
+  flat = traverse_util.flatten_dict(params, sep='/')
+  net = adm_keys.described({name: a.shape for name, a in flat.items()})
+  settings = settings.network(classifier=net.pool is not None)
+  legacy = not settings.flag('use_new_attention_order')
+  heads = _Heads.read(net, settings)
+  found = {}
+  for ours, theirs, turn in adm_keys.leaves(net, heads, legacy=legacy):
+    array = np.asarray(flat[ours])
+    shape = adm_keys.official_shape(theirs, array.shape)
+    (found[theirs],) = inverse.undone(turn, array, [shape])
+  return found
 
 
 def arguments(network: base.Spec) -> dict[str, Any]:

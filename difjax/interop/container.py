@@ -6,11 +6,12 @@ nothing that it names; what is off about it is said in one line.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
 import struct
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
 
 from difjax import errors
@@ -18,8 +19,8 @@ from difjax.interop import msgpack_file, safetensors_file, torch_file
 
 _HEAD = 16  # bytes that tell what a file is
 _DAMAGE = (
-  ArithmeticError, AttributeError, EOFError, LookupError, MemoryError,
-  NotImplementedError, RecursionError, TypeError, ValueError, struct.error,
+  ArithmeticError, AssertionError, AttributeError, EOFError, LookupError,
+  MemoryError, RuntimeError, TypeError, ValueError, struct.error,
   zipfile.BadZipFile,
 )  # fmt: skip
 _OLD_PICKLES = b'(ci]}'  # how pickles of protocols 0 and 1 begin
@@ -41,9 +42,22 @@ def read(path: str | os.PathLike[str]) -> Any:
     CheckpointError: the file is missing, damaged, malicious or of no kind
       that is known; one line that begins with the path.
   """
+  with told_of(path), pathlib.Path(path).open('rb') as stream:
+    return _reader(stream)(stream)
+
+
+@contextlib.contextmanager
+def told_of(path: str | os.PathLike[str]) -> Iterator[None]:
+  """Makes one line of whatever goes wrong as a file is read.
+
+  Args:
+    path: of the file.
+
+  Raises:
+    CheckpointError: the file is missing, damaged, malicious or another.
+  """
   try:
-    with pathlib.Path(path).open('rb') as stream:
-      return _reader(stream)(stream)
+    yield
   except errors.CheckpointError as error:
     raise errors.CheckpointError(f'{path}: {error}') from None
   except OSError as error:

@@ -10,12 +10,18 @@ of the official respacing are those of the process between two times.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
+from difjax import config as configs
 from difjax.interop import base, dit_layout
+from difjax.typing import Params
 
 _LEVELS = 1_000
+_DROPOUT = 0.1  # with which a network has a row for no label
 _OTHER = 'SiT'  # a family of the same layout
 
 
@@ -69,3 +75,29 @@ def convert(
 def official(objective: base.Spec) -> dict[str, Any]:
   """Returns what an objective of ours tells that no weight does."""
   return dict(num_heads=objective['network']['heads'])
+
+
+def state_dict(
+  params: Params, objective: base.Spec, shape: tuple[int, int, int]
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+  """Returns the weights by official name, and the official arguments.
+
+  Args:
+    params: of our network.
+    objective: its specification.
+    shape: (H, W, C) of x.
+
+  Raises:
+    KeyError: the network is none of DiT's.
+  """
+  net = configs.build(objective['network'], path='objective.network')
+  rows = len(params['label']['table']['embedding'])
+  return dit_layout.state_dict(params, net.patch, shape), dict(
+    input_size=shape[0], patch_size=net.patch[0], in_channels=shape[-1],
+    hidden_size=net.width, depth=net.depth, num_heads=net.heads,
+    mlp_ratio=net.mlp_ratio, num_classes=net.num_classes,
+    learn_sigma=(
+      len(params['patch_out']['bias']) == 2 * shape[-1] * math.prod(net.patch)),
+    class_dropout_prob=(
+      objective.get('label_dropout') or _DROPOUT
+      if rows > net.num_classes else 0.0))

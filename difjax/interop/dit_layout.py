@@ -17,14 +17,14 @@ import dataclasses
 import math
 import re
 import types
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 import numpy as np
 from flax import traverse_util
 
 from difjax import errors
-from difjax.interop import base
+from difjax.interop import base, inverse
 from difjax.networks import embeddings
 from difjax.typing import Params
 
@@ -176,25 +176,67 @@ def params(found: Checkpoint, depth: int) -> Params:
   """
   arrays = dict(found.arrays)
   del arrays[_POSITIONS]
-  lacking = _names(depth) - arrays.keys()
-  surplus = arrays.keys() - _names(depth)
-  for what, names in (('lacks', lacking), ('has beyond the network', surplus)):
+  known = {name for _, theirs, _ in _leaves(depth) for name in theirs}
+  faults = ('lacks', known - arrays.keys()), (
+    'has beyond the network', arrays.keys() - known)
+  for what, names in faults:
     if names:
       raise errors.CheckpointError(f'it {what} {", ".join(sorted(names)[:3])}')
-  kernel = arrays[f'{_PATCH}.weight'].transpose(2, 3, 1, 0)
-  leaves = {
-    'patch_in/kernel': kernel.reshape(-1, kernel.shape[-1]),
-    'patch_in/bias': arrays[f'{_PATCH}.bias'],
-    'label/table/embedding': arrays[_LABELS]}
+  return traverse_util.unflatten_dict({
+    ours: turn(*(arrays[name] for name in theirs))
+    for ours, theirs, turn in _leaves(depth)}, sep='/')
+
+
+def state_dict(
+  params: Params, patch: tuple[int, int], shape: tuple[int, int, int]
+) -> dict[str, np.ndarray]:
+  """Returns the weights by official name: the way back of `params`.
+
+  Args:
+    params: ours.
+    patch: its sides.
+    shape: (H, W, C) of x.
+
+  Raises:
+    KeyError: the network is none of DiT's.
+  """
+  flat = traverse_util.flatten_dict(params, sep='/')
+  width = len(flat['patch_in/bias'])
+  found = {}
+  for ours, theirs, turn in _leaves(len(flat['blocks/mlp_out/bias'])):
+    array = np.asarray(flat[ours])
+    sizes = array.shape[ours.startswith('blocks/'):]
+    sizes = sizes[::-1] if ours.endswith('kernel') else sizes
+    sizes = (width, shape[-1], *patch) if turn is _patches else sizes
+    parts = inverse.undone(turn, array, [sizes] * len(theirs))
+    found |= zip(theirs, parts, strict=True)
+  grid = shape[0] // patch[0], shape[1] // patch[1]
+  table = embeddings.position_table(grid, width)
+  return found | {_POSITIONS: np.asarray(table, np.float32)[None]}
+
+
+def _patches(kernel: np.ndarray) -> np.ndarray:
+  """Turns the convolution of patches into a dense layer."""
+  return kernel.transpose(2, 3, 1, 0).reshape(-1, len(kernel))
+
+
+def _leaves(
+  depth: int
+) -> Iterator[tuple[str, tuple[str, ...], Callable[..., np.ndarray]]]:
+  """Lists all weights: our path, the official names, what turns theirs."""
+  yield 'patch_in/kernel', (f'{_PATCH}.weight',), _patches
+  yield 'patch_in/bias', (f'{_PATCH}.bias',), np.asarray
+  yield 'label/table/embedding', (_LABELS,), np.asarray
   for ours, theirs in _DENSE.items():
-    leaves[f'{ours}/kernel'] = arrays[f'{theirs}.weight'].T
-    leaves[f'{ours}/bias'] = arrays[f'{theirs}.bias']
+    yield f'{ours}/kernel', (f'{theirs}.weight',), np.transpose
+    yield f'{ours}/bias', (f'{theirs}.bias',), np.asarray
   for ours, theirs in _BLOCKS.items():
-    of_all = lambda leaf, theirs=theirs: [
-      arrays[f'blocks.{i}.{theirs}.{leaf}'].T for i in range(depth)]
-    leaves[f'blocks/{ours}/kernel'] = np.stack(of_all('weight'))
-    leaves[f'blocks/{ours}/bias'] = np.stack(of_all('bias'))
-  return traverse_util.unflatten_dict(leaves, sep='/')
+    kernels, biases = (
+      tuple(f'blocks.{i}.{theirs}.{leaf}' for i in range(depth))
+      for leaf in ('weight', 'bias'))
+    yield f'blocks/{ours}/kernel', kernels, lambda *arrays: np.stack(
+      [array.T for array in arrays])
+    yield f'blocks/{ours}/bias', biases, lambda *arrays: np.stack(arrays)
 
 
 def _flags(tree: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -257,11 +299,3 @@ def _heads(found: Checkpoint, width: int) -> int:
     raise errors.ConfigError(
       f'num_heads is {heads!r}, which does not divide the width {width}')
   return heads
-
-
-def _names(depth: int) -> set[str]:
-  """Returns the names of all weights."""
-  layers = {_PATCH, *_DENSE.values()} | {
-    f'blocks.{i}.{name}' for i in range(depth) for name in _BLOCKS.values()}
-  leaves = {f'{name}.{leaf}' for name in layers for leaf in ('weight', 'bias')}
-  return leaves | {_LABELS}

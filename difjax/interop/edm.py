@@ -20,6 +20,7 @@ A `network-snapshot-*.pkl` holds averaged weights and all arguments, a
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -32,6 +33,7 @@ from difjax.interop import (
   edm_arguments,
   edm_diffusion,
   edm_keys,
+  inverse,
   persistent,
 )
 from difjax.typing import Params
@@ -110,6 +112,33 @@ def convert(
     sigma_max=high, fp16=bool(arguments['use_fp16']),
     unused=tuple(sorted(unused)))
   return base.Converted(spec=spec, params=params, network=network, info=info)
+
+
+def state_dict(
+  params: Params, config: Mapping[str, Any]
+) -> dict[str, np.ndarray]:
+  """Returns weights and filters by official name.
+
+  iDDPM's preconditioning has its levels `u` besides, which it makes itself.
+
+  Args:
+    params: of our network.
+    config: the official arguments; see `edm_official`.
+
+  Raises:
+    KeyError: the network is none of theirs.
+  """
+  arguments = edm_arguments.Arguments(config['precond'], (), config)
+  net = edm_arguments.architecture(arguments)
+  theirs = {path: name for name, path in edm_keys.paths(net).items()}
+  found = {
+    _INSIDE + name: kernel for name, kernel in edm_keys.constants(net).items()}
+  for path, leaf in traverse_util.flatten_dict(params, sep='/').items():
+    array = np.asarray(leaf)
+    shape = edm_keys.official_shape(path, array.shape)
+    turn = functools.partial(edm_keys.turned, net, path)
+    (found[_INSIDE + theirs[path]],) = inverse.undone(turn, array, [shape])
+  return found
 
 
 def official(objective: base.Spec) -> dict[str, Any]:
@@ -197,7 +226,8 @@ def _params(
       'EDM: the network that the arguments describe has no '
       f'{", ".join(unknown)}')
   return traverse_util.unflatten_dict({
-    paths[name]: edm_keys.converted(net, paths[name], array)
+    paths[name]: np.asarray(
+      edm_keys.turned(net, paths[name], array), np.float32)
     for name, array in arrays.items()}, sep='/')
 
 

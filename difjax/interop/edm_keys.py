@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from difjax.interop import edm_arguments
+from difjax.interop import edm_arguments, inverse
 
 _HEAD_WIDTH = 64  # of ADM; elsewhere there is one head
 _WEIGHTS = (  # our name of a `weight`, by how our path ends; else the last
@@ -108,16 +108,39 @@ def _attention(ours: str, theirs: str) -> Iterator[Pair]:
   return ((f'{ours}/{a}', f'{theirs}.{b}') for a, b in _ATTENTION)
 
 
+def constants(
+  net: edm_arguments.Architecture
+) -> dict[str, np.ndarray]:
+  """Returns the filters by name, which the layers that resample keep."""
+  taps = np.asarray(net.kernel, np.float32)
+  kernel = np.outer(taps, taps)[None, None] / np.square(taps.sum())
+  names = []
+  for level, side in enumerate(net.sides):
+    here = [f'enc.{side}x{side}_', f'dec.{side}x{side}_']
+    ways = zip(here, (level > 0, level + 1 < len(net.sides)),
+               ('down', 'up'), strict=True)
+    for place, resamples, way in ways:
+      if resamples:
+        names += [f'{place}{way}.conv0', f'{place}{way}.skip']
+    if level and net.input_skip:
+      names.append(f'{here[0]}aux_down')
+    if level and net.input_residual:
+      names.append(f'{here[0]}aux_residual')
+    if level + 1 < len(net.sides) and net.output_skip:
+      names.append(f'{here[1]}aux_up')
+  return {f'{name}.{CONSTANTS[0]}': kernel for name in names}
+
+
 def unused(arrays: Mapping[str, np.ndarray]) -> set[str]:
   """Returns the names of what is no weight: constants of the layers."""
   return {
     name for name in arrays if name.rpartition('.')[2] in CONSTANTS}
 
 
-def converted(
+def turned(
   net: edm_arguments.Architecture, path: str, array: np.ndarray
 ) -> np.ndarray:
-  """Puts the axes of an official weight as we have them, in float32.
+  """Puts the axes of an official weight as we have them.
 
   Args:
     net: the network.
@@ -133,7 +156,13 @@ def converted(
     array = array.reshape(array.shape[:2])
   if array.ndim > 1:
     array = np.moveaxis(array, (0, 1), (-1, -2))
-  return np.asarray(array, np.float32)
+  return array
+
+
+def official_shape(path: str, shape: tuple[int, ...]) -> tuple[int, ...]:
+  """Returns the shape of the official weight that one of ours is from."""
+  ones = (1, 1) if '/attention/' in path and len(shape) > 1 else ()
+  return inverse.output_first(shape) + ones
 
 
 def _qkv(array: np.ndarray, adm: bool) -> np.ndarray:

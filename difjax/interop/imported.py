@@ -25,6 +25,7 @@ from difjax.interop import (
   dit,
   edm,
   edm2,
+  native,
   score_sde,
   score_sde_config,
   score_sde_refinenet,
@@ -42,9 +43,10 @@ FAMILIES: Final = types.MappingProxyType({
   'sit': (sit,),
   'edm': (edm,),
   'edm2': (edm2,),
+  'difjax': (native,),
 })
 # From our objective to a family's own config.
-_OFFICIAL: Final = types.MappingProxyType({
+OFFICIAL: Final = types.MappingProxyType({
   'score_sde': score_sde_config.official,
   'consistency_models': consistency_models.official,
   'adm': adm.official,
@@ -52,6 +54,7 @@ _OFFICIAL: Final = types.MappingProxyType({
   'sit': sit.official,
   'edm': edm.official,
   'edm2': edm2.official,
+  'difjax': native.official,
 })
 _NAMED = 3  # parameters that an error spells out
 _ODD = (
@@ -227,7 +230,7 @@ def _arguments(name: str, experiment: Mapping[str, Any]) -> dict[str, Any]:
   Raises:
     ConfigError: the experiment is of no such model.
   """
-  official = _OFFICIAL[name](experiment['objective'])
+  official = OFFICIAL[name](experiment['objective'])
   try:
     height, _, channels = configs.build(experiment['data']).shape
   except (KeyError, errors.DataError):  # without the data, the size is asked

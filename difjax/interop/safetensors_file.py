@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import types
+from collections.abc import Mapping
 from typing import Any, BinaryIO
 
 import ml_dtypes
@@ -19,6 +20,8 @@ from difjax import errors
 from difjax.interop import records
 
 _PREFIX = 8  # bytes of the header's length
+_REMARKS = '__metadata__'
+_ALIGNMENT = 64  # of the numbers, so that maps of a file need no copies
 _LONGEST_HEADER = 100_000_000  # as in the format's own library
 _DTYPES = types.MappingProxyType({
   name: np.dtype(dtype)
@@ -50,7 +53,7 @@ def read(stream: BinaryIO) -> dict[str, np.ndarray]:
   if len(head) != length:
     raise errors.CheckpointError('it ends within its header')
   entries = json.loads(head, object_pairs_hook=_unique)
-  entries.pop('__metadata__', None)
+  entries.pop(_REMARKS, None)
   data = np.frombuffer(stream.read(), np.uint8)
   end = 0
   for name, entry in sorted(
@@ -65,6 +68,51 @@ def read(stream: BinaryIO) -> dict[str, np.ndarray]:
   if end != len(data):
     raise errors.CheckpointError('bytes follow its last array')
   return {name: _array(name, entry, data) for name, entry in entries.items()}
+
+
+def ordered(arrays: Mapping[str, Any]) -> dict[str, Any]:
+  """Returns arrays by name in the order in which `write` writes them.
+
+  Wide numbers come first, so that all lie at multiples of their width.
+  """
+  key = lambda item: (-item[1].dtype.itemsize, item[0])
+  return dict(sorted(arrays.items(), key=key))
+
+
+def write(
+  stream: BinaryIO,
+  arrays: Mapping[str, Any],
+  remarks: Mapping[str, str] | None = None,
+) -> None:
+  """Writes arrays by name; one at a time is on the host.
+
+  Args:
+    stream: where; what is written begins at its place.
+    arrays: of numpy or jax.
+    remarks: texts by name, which `read` leaves out.
+
+  Raises:
+    ValueError: the format has no such type.
+  """
+  names = {dtype: name for name, dtype in _DTYPES.items()}
+  odd = [name for name, array in arrays.items() if array.dtype not in names]
+  if odd:
+    raise ValueError(f'{odd[0]} has the type {arrays[odd[0]].dtype}')
+  arrays = ordered(arrays)
+  header: dict[str, Any] = {_REMARKS: dict(remarks)} if remarks else {}
+  end = 0
+  for name, array in arrays.items():
+    start, end = end, end + math.prod(array.shape) * array.dtype.itemsize
+    header[name] = {
+      'dtype': names[array.dtype], 'shape': list(array.shape),
+      'data_offsets': [start, end],
+    }  # fmt: skip
+  text = json.dumps(header, separators=(',', ':')).encode()
+  text += b' ' * (-(_PREFIX + len(text)) % _ALIGNMENT)
+  stream.write(len(text).to_bytes(_PREFIX, 'little') + text)
+  for array in arrays.values():
+    numbers = np.ascontiguousarray(np.asarray(array)).reshape(-1)
+    stream.write(memoryview(numbers.view(np.uint8)))
 
 
 def _array(name: str, entry: dict[str, Any], data: np.ndarray) -> np.ndarray:

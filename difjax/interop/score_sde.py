@@ -22,14 +22,17 @@ more than a factor. Its denoiser keeps the official coordinates; `info` says so
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from flax import traverse_util
 
 from difjax import errors
 from difjax.interop import (
   base,
+  inverse,
   score_sde_keys,
   score_sde_settings,
   score_sde_weights,
@@ -37,6 +40,8 @@ from difjax.interop import (
 from difjax.typing import Params
 
 _FAMILY = 'score_sde'
+_POINTWISE = '.Conv_2.weight'  # a convolution of one pixel
+_SIGMAS, _LEVELS = (50.0, 0.01), 1_000  # of a table that VP does not read
 
 
 def recognises(tree: Any) -> bool:
@@ -84,6 +89,49 @@ def convert(
   return base.Converted(spec=spec, params=params, network=network, info=info)
 
 
+def state_dict(
+  params: Params, config: Mapping[str, Any]
+) -> dict[str, np.ndarray]:
+  """Returns the weights by PyTorch's names: the way back of `convert`.
+
+  Args:
+    params: of our U-Net.
+    config: the official one.
+
+  Raises:
+    ConfigError: the config lacks something.
+    KeyError: the network is none of theirs.
+  """
+  settings = score_sde_settings.Settings(config, {
+    'model.sigma_max': _SIGMAS[0], 'model.sigma_min': _SIGMAS[1],
+    'model.num_scales': _LEVELS})
+  names = dict(score_sde_keys.names(
+    score_sde_keys.architecture(settings), flax=False))
+  found = {}
+  for path, leaf in traverse_util.flatten_dict(params, sep='/').items():
+    array = np.asarray(leaf)
+    theirs = names[path]
+    if theirs[0].endswith(_POINTWISE):  # a dense layer of ours
+      array = array.reshape(1, 1, *array.shape[-2:])
+    elif theirs[0].endswith('.W'):  # perhaps a convolution of ours
+      array = array.reshape(array.shape[-2:])
+    shape = (*array.shape[:-1], array.shape[-1] // len(theirs))
+    if theirs[0].endswith('.weight'):
+      shape = inverse.output_first(shape)
+    turn = functools.partial(_side_by_side, theirs)
+    found |= zip(theirs, inverse.undone(
+      turn, array, [shape] * len(theirs)), strict=True)
+  ends = (settings.number(f'model.sigma_{end}') for end in ('max', 'min'))
+  table = np.exp(np.linspace(
+    *map(np.log, ends), settings.count('model.num_scales')))
+  return score_sde_weights.as_saved(found, table)
+
+
+def _side_by_side(names: tuple[str, ...], *arrays: np.ndarray) -> np.ndarray:
+  """Puts the parts of one of our weights together."""
+  return np.concatenate([*map(_ours, names, arrays)], -1)
+
+
 def _check_table(
   weights: score_sde_weights.Weights, settings: score_sde_settings.Settings
 ) -> None:
@@ -111,11 +159,9 @@ def _params(
   unused = set() if net.conditional else inert
   found, wrong = {}, []
   for path, shape in shapes.items():
-    parts = [_ours(name, arrays[name]) for name in names[path]
-             if name in arrays]
-    if len(parts) < len(names[path]):
+    if not arrays.keys() >= set(names[path]):
       continue
-    array = np.concatenate(parts, -1)
+    array = _side_by_side(names[path], *(arrays[n] for n in names[path]))
     squeezed = score_sde_weights.squeezed
     if squeezed(array.shape) == squeezed(shape):
       found[path] = array

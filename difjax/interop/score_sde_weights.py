@@ -68,6 +68,19 @@ def read(tree: Mapping[str, Any], ema: bool) -> Weights:
   return _torch(tree, ema) if torch else _flax(tree, ema)
 
 
+def as_saved(
+  arrays: Mapping[str, np.ndarray], table: np.ndarray
+) -> dict[str, np.ndarray]:
+  """Returns the entry `model` of a `.pth` file.
+
+  Args:
+    arrays: by official name.
+    table: PyTorch's noise levels, the highest first.
+  """
+  return {_PARALLEL + name: array for name, array in {
+    _TABLE: table, **arrays}.items()}
+
+
 def _torch(tree: Mapping[str, Any], ema: bool) -> Weights:
   model = _flat({
     name.removeprefix(_PARALLEL): array

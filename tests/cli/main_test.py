@@ -67,13 +67,15 @@ def test_help_names_every_verb(argv, call):
   code, out, err = call(*argv)
   assert (code, err) == (0, [])
   for verb in (
-    'train', 'sample', 'evaluate', 'report', 'convert', 'data', 'bench',
-    'doctor',
+    'train', 'sample', 'evaluate', 'report', 'export', 'convert', 'data',
+    'bench', 'doctor',
   ):
     assert f'\n  {verb} ' in out
 
 
-@pytest.mark.parametrize('verb', ['train', 'sample', 'report', 'bench'])
+@pytest.mark.parametrize(
+  'verb', ['train', 'sample', 'report', 'export', 'bench']
+)
 def test_help_of_a_verb_explains_its_flags(verb, capsys):
   with pytest.raises(SystemExit) as stop:
     __main__.main([verb, '--help'])

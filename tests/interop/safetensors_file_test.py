@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import json
 import pathlib
 
+import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 import pytest
@@ -105,3 +107,47 @@ def test_two_formats_of_the_same_weights():
   assert set(shorter) == set(new)
   for name, w in new.items():
     np.testing.assert_array_equal(shorter[name], w)
+
+
+def written(arrays, remarks=None):
+  stream = io.BytesIO()
+  safetensors_file.write(stream, arrays, remarks)
+  return stream.getvalue()
+
+
+def test_there_and_back():
+  arrays = {
+    'b': np.arange(3, dtype=np.uint8),
+    'half': np.arange(5).astype(ml_dtypes.bfloat16),
+    'turned': np.arange(12.0).reshape(3, 4).T,
+    'scalar': np.float32(2.5).reshape(()),
+    'none': np.zeros((0, 7), np.int64),
+    'jax': jnp.arange(4.0),
+  }
+  found = safetensors_file.read(io.BytesIO(written(arrays, {'a': 'b'})))
+  assert found.keys() == arrays.keys()
+  for name, array in arrays.items():
+    assert found[name].dtype == array.dtype
+    np.testing.assert_array_equal(found[name], array)
+
+
+def test_the_layout():
+  """Numbers after a header that ends at a multiple of 64, the wide ones first.
+
+  Source: https://github.com/huggingface/safetensors, the section on its format.
+  """
+  data = written({'b': np.uint8([7]), 'a': np.float32([1.0])}, {'step': '3'})
+  size = int.from_bytes(data[:8], 'little')
+  assert (8 + size) % 64 == 0
+  assert data[8:9] == b'{'
+  assert json.loads(data[8 : 8 + size]) == {
+    '__metadata__': {'step': '3'},
+    'a': {'dtype': 'F32', 'shape': [1], 'data_offsets': [0, 4]},
+    'b': {'dtype': 'U8', 'shape': [1], 'data_offsets': [4, 5]},
+  }
+  assert data[8 + size :] == np.float32([1.0]).tobytes() + b'\x07'
+
+
+def test_types_that_the_format_lacks_are_refused():
+  with pytest.raises(ValueError, match='c has the type complex128'):
+    written({'c': np.zeros(2, np.complex128)})

@@ -1,0 +1,3 @@
+"""Trained models as files for others; nothing that a config may name."""
+
+__all__ = ()
