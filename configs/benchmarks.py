@@ -3,8 +3,8 @@
   difjax bench --config=configs/benchmarks.py --readme=README.md
 
 What stands beside difjax is measured where it is installed: pip install torch
-diffusers webdataset. `--rounds=1` is a quick look, `--config.parts.KEY.FIELD`
-changes a part.
+torchvision diffusers pytorch-fid webdataset. `--rounds=1` is a quick look,
+`--config.parts.KEY.FIELD` changes a part.
 """
 
 from typing import Any
@@ -33,7 +33,7 @@ def get_config() -> config_dict.ConfigDict:
     ),
     dit=_beside(dit, 'DiT-S/2', draws=3),
     unet=_beside(unet, "DDPM's U-Net", draws=3),
-    features=_part('FeatureSpeed'),
+    features=_part('FeatureSpeed', peer=dict(type='evaluation.PytorchFidPeer')),
     digits=_part(
       'InputSpeed', title="the quickstart's digits", data=digits['data']
     ),

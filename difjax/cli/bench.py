@@ -50,7 +50,6 @@ ours, the median of the rounds; its range is among the figures:
   forward   a call of the network
   draw      samples by DDIM
   train     a training step
-  features  of FID, from images (pip install torch torchvision pytorch-fid)
 and, in the figures, where the time of our training step goes
 """
 
@@ -164,8 +163,6 @@ def _of_config(path: str, values: flags.FlagValues) -> _Found:
 
 
 def _beside_peer(plain: dict[str, Any], rounds: int) -> _Found:
-  if 'objective' not in plain:  # of a network that is not trained
-    return configs.build(plain['peer'], path='config.peer').compare(rounds)
   objective, optimiser, peer = (
     configs.build(plain[key], path=f'config.{key}')
     for key in ('objective', 'optimiser', 'peer')

@@ -1,9 +1,9 @@
 """Feature networks as evaluation uses them: streams of bytes to activations.
 
-A network is configured as `interop.Inception`, `interop.Resnet` or, without any
-network, `Pixels`. A figure is named after what it was made with: `fid` is that
-of the published Inception alone, `fd_resnet56` that of another network, and
-that of other weights has their hash in its name.
+A network is configured as `interop.Inception`, `interop.Dinov2`,
+`interop.Resnet` or, without any network, `Pixels`. A figure is named after what
+it was made with: `fid` is that of the published Inception alone, `fd_resnet56`
+that of another network, and that of other weights has their hash in its name.
 
 To add a network: a frozen dataclass whose `load` returns an `Extracted`.
 """
@@ -19,7 +19,7 @@ import jax
 import numpy as np
 
 from difjax import errors
-from difjax.metrics import features, resize
+from difjax.metrics import features
 
 
 class Activations(NamedTuple):
@@ -89,6 +89,7 @@ class Extracted:
     select: Callable[[Any], Activations],
     batch: int,
     names: Names | None = None,
+    convention: str = 'its own',
   ) -> None:
     """Takes a network.
 
@@ -97,9 +98,10 @@ class Extracted:
       select: from what it gives to activations.
       batch: images at once; shorter batches are filled up.
       names: of the figures; those of the extractor's title by default.
+      convention: what the way in which images come to it is called.
     """
     self.names = names or Names.of(extractor.title)
-    self.facts = _facts(extractor)
+    self.facts = _facts(extractor, convention)
     self._batch = batch
     self._compiled = extractor.function(select)
     self._params = [
@@ -134,16 +136,16 @@ def _read(count: int, found: Activations) -> Activations:
   return jax.tree.map(lambda leaf: leaf[:count], jax.device_get(found))
 
 
-def _facts(extractor: features.Extractor) -> dict[str, Any]:
+def _facts(extractor: features.Extractor, convention: str) -> dict[str, Any]:
   """Returns all of an extractor that moves a figure."""
   way = extractor.convention
-  known = [name for name, each in resize.CONVENTIONS.items() if each == way]
   return {
     'title': extractor.title,
     'weights_sha256': extractor.sha256,
     'published_weights': extractor.published,
-    'convention': known[0] if known else 'its own',
+    'convention': convention,
     'resize': way.matrix.__name__,
+    'rounded': way.rounded,
     'size': list(extractor.size) if extractor.size else None,
     'zero': list(way.zero),
     'unit': list(way.unit),

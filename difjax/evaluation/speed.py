@@ -250,7 +250,7 @@ class FeatureSpeed(timings.Benchmark):
     drawn = lambda leaf: rng.normal(0, _SCALE, leaf.shape).astype(leaf.dtype)
     extractor = features.Extractor(
       network=network, params=jax.tree.map(drawn, made['params']),
-      convention=resize.TENSORFLOW, size=self.size, sha256='',
+      convention=resize.PYTORCH_FID, size=self.size, sha256='',
       published=False, family='random',
     )  # fmt: skip
     call = extractor.function(operator.attrgetter('pool_3'))

@@ -2,13 +2,14 @@
 
 from difjax.interop.base import Converted
 from difjax.interop.container import read
-from difjax.interop.feature_networks import Inception, Resnet
+from difjax.interop.feature_networks import Dinov2, Inception, Resnet
 from difjax.interop.imported import FAMILIES, Imported, load
 from difjax.interop.resnet import ResNetFeatures
 
 __all__ = [
   'FAMILIES',
   'Converted',
+  'Dinov2',
   'Imported',
   'Inception',
   'ResNetFeatures',
