@@ -61,10 +61,13 @@ def whole(
     readme: a file whose table is made of them.
 
   Raises:
-    ConfigError: `out` has figures of something else.
+    ConfigError: `out` has figures of something else, or there is no place for
+      a table.
   """
   from difjax.evaluation import suite
 
+  if readme is not None:
+    suite.around(pathlib.Path(readme))  # so that it fails before, not after
   # Ends as Ctrl-C does, so that no process is left behind.
   before = signal.signal(signal.SIGTERM, signal.default_int_handler)
   command = (sys.executable, '-m', 'difjax', 'bench', *argv)

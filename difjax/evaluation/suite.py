@@ -130,15 +130,24 @@ def insert(readme: pathlib.Path, made: str) -> None:
   Raises:
     ConfigError: it lacks them.
   """
-  text = readme.read_text()
-  before, first, rest = text.partition(MARKS[0])
+  before, after = around(readme)
+  whole = f'{before}{MARKS[0]}\n\n{made}\n{MARKS[1]}{after}'
+  plots.write(readme, whole.encode())
+
+
+def around(readme: pathlib.Path) -> tuple[str, str]:
+  """Returns what a README has before and after the two marks.
+
+  Raises:
+    ConfigError: it lacks them.
+  """
+  before, _, rest = readme.read_text().partition(MARKS[0])
   _, last, after = rest.partition(MARKS[1])
   if not last:
     raise errors.ConfigError(
       f'{readme} has no lines {MARKS[0]} and {MARKS[1]} to put a table between'
     )
-  whole = f'{before}{first}\n\n{made}\n{last}{after}'
-  plots.write(readme, whole.encode())
+  return before, after
 
 
 def _kept(file: pathlib.Path, described: Record) -> Record:
@@ -146,11 +155,11 @@ def _kept(file: pathlib.Path, described: Record) -> Record:
   if not file.exists():
     return {'about': described, 'parts': {}}
   found = configs.load(file)
-  changed = configs.differences(found.get('about'), described, 'about')
-  if changed:
+  differing = configs.differences(found.get('about'), described, 'about')
+  if differing:
+    keys = ', '.join(line.partition(':')[0] for line in differing)
     raise errors.ConfigError(
-      f'{file} has figures of something else ({"; ".join(changed[:2])}): use '
-      'another --out'
+      f'{file} has figures of something else ({keys} differ): use another --out'
     )
   return found
 

@@ -28,6 +28,7 @@ ALL = '--config=tests/tiny_benchmarks.py'
     ([CONFIG, '--steps=0'], 'steps'),
     ([CONFIG, '--config.stpes=3'], "did you mean 'steps'"),
     ([CONFIG, '--workdir=run'], 'bench needs --config=FILE'),
+    ([ALL, '--readme=tests/tiny.py'], 'has no lines <!-- difjax bench'),
     ([ALL, '--part=inptu'], "no benchmark 'inptu'; there are: input, far"),
   ],
 )

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 
+import jax
 import pytest
 
-from difjax import errors
+from difjax import config, errors, pytree
+from difjax.cli import arguments
 from difjax.evaluation import suite, timings
+from difjax.training import trainer as trainers
+from tests import tiny
 
 ABOUT = {
   'machine': 'Python 3.11 on Linux x86_64, 2 cores', 'processor': 'A Chip',
@@ -114,6 +118,35 @@ def test_figures_of_something_else_are_not_mixed(key, value, tmp_path):
   with pytest.raises(errors.ConfigError, match=rf'about\.{key}.*another --out'):
     run(tmp_path, Machine(), about={**ABOUT, key: value})
   assert read(tmp_path) == before
+
+
+def test_figures_of_another_kind_are_refused_in_a_line(tmp_path):
+  (tmp_path / 'out').mkdir()
+  (tmp_path / 'out' / 'bench.json').write_text('{"loop": {"ratio": 1.0}}')
+  with pytest.raises(errors.ConfigError, match=r'\(about differ\): use'):
+    run(tmp_path, Machine())
+
+
+SHIPPED = arguments.config_file(
+  str(tiny.ROOT / 'configs' / 'benchmarks.py')
+).to_dict()['parts']
+
+FAR = ('dit_xl2', 'dit_xl2_cudnn', 'ddpmpp', 'attention')  # not for CPUs
+
+
+@pytest.mark.parametrize('name', SHIPPED['order'])
+def test_shipped_benchmarks_are_well_described(name):
+  built = config.build(SHIPPED[name], path=f'config.parts.{name}')
+  assert (built.unsuited() is None) == (name not in FAR)
+
+
+def test_what_is_for_accelerators_can_be_traced():
+  made = config.build(SHIPPED['dit_xl2'], path='config.parts.dit_xl2')
+  place = trainers.build_mesh(made.trainer)
+  step, abstract = trainers.compiled(made.trainer, place)
+  batch = trainers.abstract_batch(made.trainer, place)
+  following, _ = jax.eval_shape(step, abstract, batch)
+  assert pytree.count(following.params) == 674_834_720
 
 
 def test_the_table_says_where_and_when(tmp_path):
