@@ -59,12 +59,15 @@ class Convention:
     zero: values of uint8 that the network reads as 0, one or one a channel.
     unit: values of uint8 to 1 of what it reads, likewise.
     rounded: whether pixels are bytes after each side.
+    clipped: whether they are in the range of bytes at the end, as a cubic that
+      overshoots leaves it.
   """
 
   matrix: Callable[[int, int], np.ndarray]
   zero: tuple[float, ...]
   unit: tuple[float, ...]
   rounded: bool = False
+  clipped: bool = False
 
   def __call__(
     self, images: Array, size: tuple[int, int],
@@ -79,13 +82,15 @@ class Convention:
     kept = _bytes if self.rounded else lambda x: x
     x = kept(jnp.einsum('bhwc,vw->bhvc', x, columns, precision=highest))
     x = kept(jnp.einsum('bhvc,uh->buvc', x, rows, precision=highest))
+    x = jnp.clip(x, 0, 255) if self.clipped else x
     return (x - np.array(self.zero, dtype)) / np.array(self.unit, dtype)
 
 
 PYTORCH_FID = Convention(matrix=centre_bilinear, zero=(127.5,), unit=(127.5,))
 TENSORFLOW = Convention(matrix=corner_bilinear, zero=(128.0,), unit=(128.0,))
 SCORE_SDE = Convention(matrix=corner_bilinear, zero=(127.5,), unit=(127.5,))
-CLEAN_FID = Convention(matrix=antialiased_bicubic, zero=(128.0,), unit=(128.0,))
+CLEAN_FID = Convention(
+  matrix=antialiased_bicubic, zero=(128.0,), unit=(128.0,), clipped=True)
 # By the code that has them; ADM, EDM and torch-fidelity have TensorFlow's.
 CONVENTIONS: Final = types.MappingProxyType({
   'clean-fid': CLEAN_FID, 'pytorch-fid': PYTORCH_FID, 'score-sde': SCORE_SDE,

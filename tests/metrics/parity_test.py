@@ -141,7 +141,8 @@ def test_torch_fidelity(torch, state, folders, tmp_path):
   theirs = package.calculate_metrics(
     input1=folders[0], input2=folders[1], cuda=False, batch_size=BATCH,
     fid=True, kid=True, isc=True, prc=True, isc_splits=4, kid_subsets=20,
-    kid_subset_size=24, verbose=False, cache=False,
+    kid_subset_size=24, verbose=False, cache=False, save_cpu_ram=True,
+    feature_extractor='inception-v3-compat',
     feature_extractor_weights_path=str(tmp_path / 'weights.pth'))
   (a, _, logits), (b, _, _) = ours(resize.TENSORFLOW)
   agree('torch-fidelity FID', frechet_of(a, b),

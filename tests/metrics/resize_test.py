@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -20,7 +22,16 @@ def test_bicubic_is_that_of_pillow_on_floats(size, new):
         (new, new), Image.Resampling.BICUBIC)
       for i in range(3)]
     truth = np.stack([np.asarray(plane) for plane in planes], -1)
-    np.testing.assert_allclose(mine, truth, atol=2e-4)
+    np.testing.assert_allclose(mine, np.clip(truth, 0, 255), atol=2e-4)
+
+
+def test_clean_fid_clips_what_the_cubic_overshoots():
+  edge = np.repeat(np.array([0, 255], np.uint8), 4).reshape(1, 1, 8, 1)
+  free = dataclasses.replace(resize.CLEAN_FID, clipped=False)
+  assert abs(free(edge, (1, 16))).max() > 1.05
+  found = resize.CLEAN_FID(edge, (1, 16))
+  assert found.min() == -1
+  assert found.max() == 127 / 128
 
 
 def test_bilinear_at_the_corner_reads_where_the_ratio_says():
