@@ -241,11 +241,12 @@ def suspects(found: Inquiry, shown: int = 12) -> np.ndarray:
   """The samples of lowest ratio above their nearest training images.
 
   And below them the held-out images of lowest ratio, above theirs: what such a
-  search finds in real images too. Nearest is by the last of the distances.
+  search finds in real images too. Nearest is by the last of the distances, and
+  of all that are nearest to one training image the lowest alone is shown.
 
   Args:
     found: of a model.
-    shown: how many of each.
+    shown: how many of each, at most.
 
   Returns:
     RGBA, uint8 [H, W, 4].
@@ -253,7 +254,9 @@ def suspects(found: Inquiry, shown: int = 12) -> np.ndarray:
   rows = []
   for side in (found.samples, found.held_out):
     table = [*side.tables.values()][-1]
-    worst = table.suspects(shown)
+    order = table.suspects(len(table.ratios))
+    _, first = np.unique(table.indices[order, 0], return_index=True)
+    worst = order[np.sort(first)[:shown]]
     rows += [side.images[worst], found.train[table.indices[worst, 0]]]
   return plots.table(
     rows, rows=('sample', 'nearest', 'held-out', 'nearest'), split=2

@@ -15,6 +15,8 @@ from difjax.evaluation import (
   trained,
 )
 
+_LEAST = 1e-300  # of a chance: floats end there
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MemorisedSection:
@@ -36,8 +38,9 @@ class MemorisedSection:
     figures = [
       draw(
         'suspects', plots.png(memorised.suspects(found)),
-        'The most suspect samples above the training images nearest to them; '
-        'below, the most suspect held-out images above theirs.',
+        'The most suspect samples above the training images nearest to them, '
+        'each of those once; below, the most suspect held-out images above '
+        'theirs.',
       ),
       *(self._ratios(found, space, draw) for space in found.verdicts),
     ]  # fmt: skip
@@ -82,7 +85,7 @@ def _verdict(found: memorised.Inquiry) -> str:
   shares = ', '.join(
     f'in {space} {verdict.copied:.1%} of the samples are copies and '
     f'{verdict.copied_held_out:.1%} of the held-out images, by chance in '
-    f'{verdict.chance:.1g} of cases'
+    f'{max(verdict.chance, _LEAST):.1g} of cases'
     for space, verdict in found.verdicts.items()
   )
   return f'{"Flagged" if found.flagged else "Not flagged"}: {shares}.'
