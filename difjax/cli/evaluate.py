@@ -13,10 +13,12 @@ images, of any tool or drawn from a run, against a reference:
                             50000, --formats is grid, samples are in OUT/samples
   --checkpoints=all         or STEPS: of a run, each in OUT/STEP, and a table
                             and curves of all in OUT
-  --reference=PATH          as --samples, or an .npz of statistics of any tool
+  --reference=PATH          as --samples, or an .npz of statistics of any tool,
+                            or a .pkl of EDM2's
   --source.KEY=VALUE        a data set in its place, as --source.type=data.X
   --features.KEY=VALUE      type: interop.Inception (path, convention: one of
                             tensorflow pytorch-fid score-sde clean-fid),
+                            interop.Dinov2 (path, convention: dgm-eval edm2),
                             interop.Resnet (path), evaluation.Pixels
   --figures.KEY=VALUE       of evaluation.Figures: overlap, subsets, subset,
                             draws, neighbours, seed; 0 leaves a figure out

@@ -48,13 +48,17 @@ def judge(
     )
 
   from difjax.evaluation import references, scoring  # imports jax
+  from difjax.interop import edm2_reference
 
   network = _built(
     'features', values, type='interop.Inception', convention=convention
   )
   how = _built('figures', values, type='evaluation.Figures')
-  if values.reference:
-    reference = references.read(values.reference)
+  path = values.reference
+  if path and path.endswith(edm2_reference.SUFFIX):
+    reference = references.of_networks(path, edm2_reference.read(path))
+  elif path:
+    reference = references.read(path)
   else:
     reference = references.of_source(_built('source', values))
   return scoring.judge(network, reference, how, values.save_statistics)

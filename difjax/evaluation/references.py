@@ -71,6 +71,33 @@ def read(path: str | pathlib.Path) -> Reference:
   return Reference(facts=facts, compute=compute)
 
 
+def of_networks(
+  path: str | pathlib.Path, known: Mapping[str, metrics.Reference]
+) -> Reference:
+  """Takes statistics on several networks for a reference.
+
+  Args:
+    path: of the file that has them.
+    known: by what the distance on the network is called.
+  """
+  place, counts = pathlib.Path(path), {part.count for part in known.values()}
+
+  def compute(net: feature_nets.Net) -> figures.Statistics:
+    for name, part in known.items():
+      # Of a network of many files, a distance is called after the file too.
+      if f'{net.names.distance}_'.startswith(f'{name}_'):
+        return figures.Statistics(part.pooled, part.spatial, part.features)
+    raise errors.DataError(
+      f'{place} has statistics for {", ".join(sorted(known))}, and not for '
+      f'{net.names.distance}: use a network of those'
+    )
+
+  return Reference(compute=compute, facts={
+    'path': str(place), 'kind': 'statistics', 'sha256': _sha256(place),
+    'shape': None, 'count': counts.pop() if len(counts) == 1 else None,
+  })  # fmt: skip
+
+
 def of_source(source: sources.Source) -> Reference:
   """Takes one of difjax's data sources for a reference."""
   return of_images(image_set.of_source(source))

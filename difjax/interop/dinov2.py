@@ -68,7 +68,7 @@ def load(
   network, tree = params(found)
   return features.Extractor(
     network=network, params=tree, convention=convention, size=(SIDE, SIDE),
-    sha256=found.sha256, published=False, family='fd_dinov2')
+    sha256=found.sha256, published=False, family='dinov2')
 
 
 def params(found: feature_files.Found) -> tuple[dinov2.Dinov2, Params]:

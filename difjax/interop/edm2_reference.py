@@ -9,7 +9,6 @@ references are .npz of `fid` alone, which `metrics.read_reference` reads.
 from __future__ import annotations
 
 import os
-import pathlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,9 +18,8 @@ from difjax import errors
 from difjax.interop import container
 from difjax.metrics import reference
 
-FID = 'fid'  # of Inception-v3
+SUFFIX = '.pkl'
 _COUNT = 'num_images'
-_PICKLE = b'\x80'  # how one begins, of the protocols that Python 3 writes
 _PARTS = ('mu', 'sigma')
 
 
@@ -49,34 +47,6 @@ def read(path: str | os.PathLike[str]) -> dict[str, reference.Reference]:
       f'{path} holds {names}, where fid or fd_dinov2 are wanted')
   return {str(name): _parsed(path, str(name), part, tree.get(_COUNT))
           for name, part in found.items()}
-
-
-def read_reference(
-  path: str | os.PathLike[str], name: str = FID
-) -> reference.Reference:
-  """Reads a reference in any public layout, EDM2's pickles included.
-
-  Args:
-    path: of an .npz of `metrics.read_reference`, or of a pickle of EDM2.
-    name: of the distance, where the file has statistics for several.
-
-  Raises:
-    DataError: as in `read` and `metrics.read_reference`, or the pickle has no
-      statistics of that name.
-  """
-  place = pathlib.Path(path)
-  try:
-    with place.open('rb') as stream:
-      pickled = stream.read(1) == _PICKLE
-  except OSError:
-    pickled = False  # said below, by who would read it
-  if not pickled:
-    return reference.read_reference(place)
-  found = read(place)
-  if name not in found:
-    raise errors.DataError(
-      f'{path} has statistics of {", ".join(sorted(found))}, none of {name}')
-  return found[name]
 
 
 def _parsed(

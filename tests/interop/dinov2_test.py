@@ -125,7 +125,7 @@ def test_a_file_becomes_an_extractor(tmp_path):
   assert extractor.network == dinov2.Dinov2(
     width=WIDTH, depth=DEPTH, heads=3, hidden=768, grid=GRID)
   assert extractor.size == (224, 224)
-  assert extractor.title == f'fd_dinov2_{extractor.sha256[:8]}'
+  assert extractor.title == f'dinov2_{extractor.sha256[:8]}'
 
 
 @pytest.mark.parametrize('size', [(32, 32), (33, 47), (224, 300), (256, 256)])

@@ -40,23 +40,11 @@ def test_statistics_of_two_networks(tmp_path, protocol):
   found = edm2_reference.read(path)
   assert sorted(found) == ['fd_dinov2', 'fid']
   for name, features in (('fid', FEATURES), ('fd_dinov2', WIDE)):
-    one = edm2_reference.read_reference(path, name)
-    assert one.count == found[name].count == 20
+    one = found[name]
+    assert one.count == 20
     np.testing.assert_allclose(one.pooled.mean, features.mean(0), rtol=1e-12)
     np.testing.assert_allclose(
       one.pooled.covariance, np.cov(features.T), rtol=1e-9)
-
-
-def test_other_layouts_are_read_by_the_same_function(tmp_path):
-  np.savez(tmp_path / 'fid.npz', **gathered(FEATURES))
-  found = edm2_reference.read_reference(tmp_path / 'fid.npz')
-  np.testing.assert_allclose(found.pooled.mean, FEATURES.mean(0), rtol=1e-12)
-
-
-def test_a_network_that_is_not_there_is_named(tmp_path):
-  path = pickled(tmp_path, dict(fid=gathered(FEATURES)))
-  with pytest.raises(errors.DataError, match='of fid, none of fd_dinov2'):
-    edm2_reference.read_reference(path, 'fd_dinov2')
 
 
 @pytest.mark.parametrize(
@@ -85,7 +73,7 @@ def test_nothing_is_run(tmp_path):
   canary = tmp_path / 'canary'
   path = pickled(tmp_path, dict(fid=files.Run(os.system, f'touch {canary}')), 2)
   with pytest.raises(errors.DataError, match='refused') as error:
-    edm2_reference.read_reference(path)
+    edm2_reference.read(path)
   assert '\n' not in str(error.value)
   assert not canary.exists()
 
@@ -96,7 +84,7 @@ def test_a_file_cut_short_is_one_line(tmp_path):
   for length in range(0, len(whole), 29):
     path.write_bytes(whole[:length])
     with pytest.raises(errors.DataError) as error:
-      edm2_reference.read_reference(path)
+      edm2_reference.read(path)
     assert '\n' not in str(error.value)
   with pytest.raises(errors.DataError, match='cannot read'):
-    edm2_reference.read_reference(tmp_path / 'none.pkl')
+    edm2_reference.read(tmp_path / 'none.pkl')
