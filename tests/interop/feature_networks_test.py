@@ -1,4 +1,4 @@
-"""Feature networks as configs name them: what they give and what it is called."""
+"""Feature networks as configs name them: their figures and their names."""
 
 from __future__ import annotations
 
