@@ -7,6 +7,7 @@ the reason.
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -16,6 +17,7 @@ from difjax import errors, metrics
 from difjax.evaluation import feature_nets, gathered
 from difjax.metrics import kernel, statistics
 
+_SLOW = 1_000  # entries of features, whose distances take seconds
 LOWER, HIGHER = 'lower', 'higher'  # which is better
 
 
@@ -138,6 +140,7 @@ def measure(
   _overlap(found, made, reference, how)
   limit = f'{names.distance}_infinity'
   if how.draws:
+    _warn(limit, len(reference.pooled.mean), how)
     _try(found, limit, lambda: {limit: _limit(made, reference, how)})
   return found
 
@@ -243,6 +246,16 @@ def _drawn(features: np.ndarray, most: int, seed: int) -> np.ndarray:
     return features
   rng = np.random.default_rng(seed)
   return features[np.sort(rng.choice(len(features), most, replace=False))]
+
+
+def _warn(name: str, d: int, how: Figures) -> None:
+  """Says what takes minutes, and how to do without."""
+  distances = (how.draws + 1) * how.levels * (how.levels + 1) // 2
+  if d >= _SLOW:
+    print(
+      f'{name} is of {distances} distances of {d:,} entries: '
+      '--figures.draws=0 leaves it out', file=sys.stderr,
+    )  # fmt: skip
 
 
 def _limit(

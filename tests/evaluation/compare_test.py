@@ -67,3 +67,15 @@ def test_intervals_that_overlap_have_no_winner(samples):
   assert 'within the intervals' in compare.text(a, b, ('a', 'b'))
   b = with_limit(value=3.0, low=2.1, high=4.0)
   assert 'A is better' in compare.text(a, b, ('a', 'b'))
+
+
+def test_what_the_parts_of_a_set_vary_by_is_no_difference(samples):
+  kernel = lambda value: changed(
+    made(samples, None), figures__kid={
+      'value': value, 'std': 0.5, 'better': 'lower', 'depends': []
+    },
+  )  # fmt: skip
+  near = compare.text(kernel(1.0), kernel(1.4), ('a', 'b'))
+  assert 'within the deviation' in near
+  far = compare.text(kernel(1.0), kernel(1.6), ('a', 'b'))
+  assert 'kid        1' in far and far.count('A is better') == 1
