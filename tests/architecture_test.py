@@ -61,8 +61,8 @@ ORDER = {
   'evaluation': (
     'baselines distribution plots curves report quantisers sample_set '
     'sample_formats sample_statistics trained samples parts quality '
-    'image_set feature_nets figures references card compare scoring '
-    'step_sweep scored published '
+    'npz_images image_set feature_nets gathered figures references card '
+    'compare scoring step_sweep scored published '
     'loss likelihood guided controlled job sections memorised memorised_page '
     'sweep mixture solver_study inspected inspected_page '
     'gallery study bench checkpoint_bench ode_bench input_bench profile peers '

@@ -177,7 +177,10 @@ def _is_figure(found: Any) -> bool:
 def shown(card: Mapping[str, Any]) -> list[Shown]:
   """Returns how the figures read, in their order of importance."""
   order = list(card['figures'])
-  order.sort(key=lambda name: (name.endswith('_infinity'), name in _OVERLAP))
+  order.sort(key=lambda name: (
+    name.endswith('_infinity'), name in _OVERLAP,
+    card['figures'][name]['better'] == figures.HIGHER,
+  ))  # fmt: skip
   return [Shown(name, *_read(card['figures'][name])) for name in order]
 
 

@@ -116,12 +116,15 @@ def _row(
 
 
 def _winner(a: Mapping[str, Any], b: Mapping[str, Any]) -> str:
-  """Says which of two figures is better, but for what is within intervals."""
+  """Says which of two figures is better, but for what noise may have done."""
   if a['value'] == b['value']:
     return 'equal'
   both = all('low' in each and 'high' in each for each in (a, b))
   if both and a['low'] <= b['high'] and b['low'] <= a['high']:
     return 'within the intervals'
+  gap = abs(a['value'] - b['value'])
+  if gap <= max(each.get('std', 0) for each in (a, b)):
+    return 'within the deviation'
   first = (a['value'] < b['value']) == (a['better'] == figures.LOWER)
   return f'{"A" if first else "B"} is better'
 

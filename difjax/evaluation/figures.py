@@ -1,7 +1,5 @@
 """Figures of merit of a set of images against a reference.
 
-One pass over a set gives its features: 4 d bytes an image are kept (400 MB for
-50,000 images and d = 2,048), and of the spatial features statistics alone.
 What a reference of statistics cannot give, or so few images, is left out, with
 the reason.
 """
@@ -10,18 +8,16 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-import tqdm
 
 from difjax import errors, metrics
-from difjax.evaluation import feature_nets, image_set
+from difjax.evaluation import feature_nets, gathered
 from difjax.metrics import kernel, statistics
 
-_ROWS = 2048  # features that statistics take at once
-_BATCH = 256  # images that are read at once
+_SLOW = 1_000  # entries of features, whose distances take seconds
 LOWER, HIGHER = 'lower', 'higher'  # which is better
 
 
@@ -70,24 +66,6 @@ class Figures:
     }  # fmt: skip
 
 
-class Gathered(NamedTuple):
-  """Features of a set; None is what the network has not.
-
-  Attributes:
-    pooled: float32 [N, d].
-    moments: of `pooled`.
-    spatial: of the spatial features.
-    logits: float32 [N, K].
-    unbiased: float32 [N, K].
-  """
-
-  pooled: np.ndarray
-  moments: metrics.Moments
-  spatial: metrics.Moments | None
-  logits: np.ndarray | None
-  unbiased: np.ndarray | None
-
-
 class Statistics(NamedTuple):
   """What a reference has to compare with; None is what it has not.
 
@@ -127,45 +105,7 @@ class Found(NamedTuple):
   left_out: dict[str, str]
 
 
-def gather(
-  images: image_set.ImageSet, net: feature_nets.Net, what: str = 'features'
-) -> Gathered:
-  """Computes the features of a set in one pass.
-
-  Args:
-    images: the set.
-    net: a network.
-    what: what a bar of progress calls it.
-
-  Raises:
-    DataError: an image cannot be read, or a feature is not finite.
-  """
-  kept: dict[str, np.ndarray] = {}
-  done = 0
-  spatial = _Streamed()
-  with tqdm.tqdm(
-    desc=what, total=len(images), unit='image',
-    mininterval=0.1 if sys.stderr.isatty() else 30,
-  ) as bar:  # fmt: skip
-    for found in net(images.batches(_BATCH)):
-      rows = slice(done, done + len(found.pooled))
-      for name, leaf in found._replace(spatial=None)._asdict().items():
-        if leaf is not None:
-          if name not in kept:
-            kept[name] = np.empty((len(images), leaf.shape[1]), np.float32)
-          kept[name][rows] = leaf
-      if found.spatial is not None:
-        spatial.add(found.spatial)
-      done = rows.stop
-      bar.update(len(found.pooled))
-  pooled = kept['pooled']
-  return Gathered(
-    pooled, _moments([pooled]), spatial.moments(), kept.get('logits'),
-    kept.get('unbiased'),
-  )  # fmt: skip
-
-
-def statistics_of(found: Gathered) -> Statistics:
+def statistics_of(found: gathered.Gathered) -> Statistics:
   """Takes a set's features for a reference."""
   spatial = found.spatial
   return Statistics(
@@ -174,40 +114,8 @@ def statistics_of(found: Gathered) -> Statistics:
   )  # fmt: skip
 
 
-class _Streamed:
-  """Moments of features that come in batches of any size."""
-
-  def __init__(self) -> None:
-    self._done: metrics.Moments | None = None
-    self._pending: list[np.ndarray] = []
-
-  def add(self, batch: np.ndarray) -> None:
-    """Takes a batch [n, d]."""
-    self._pending.append(batch)
-    if sum(map(len, self._pending)) >= _ROWS:
-      whole = np.concatenate(self._pending)
-      self._merge(whole[:_ROWS])
-      self._pending = [whole[_ROWS:]]
-
-  def moments(self) -> metrics.Moments | None:
-    """Returns those of all batches; None where there was none."""
-    for part in image_set.rebatched(self._pending, _ROWS):
-      self._merge(part)
-    self._pending = []
-    return self._done
-
-  def _merge(self, part: np.ndarray) -> None:
-    new = metrics.Moments.of(part)
-    self._done = new if self._done is None else self._done.merge(new)
-
-
-def _moments(parts: Iterable[np.ndarray]) -> metrics.Moments:
-  """Moments that do not follow from how features are cut into parts."""
-  return metrics.Moments.of_batches(image_set.rebatched(parts, _ROWS))
-
-
 def measure(
-  made: Gathered,
+  made: gathered.Gathered,
   reference: Statistics,
   names: feature_nets.Names,
   how: Figures,
@@ -232,6 +140,7 @@ def measure(
   _overlap(found, made, reference, how)
   limit = f'{names.distance}_infinity'
   if how.draws:
+    _warn(limit, len(reference.pooled.mean), how)
     _try(found, limit, lambda: {limit: _limit(made, reference, how)})
   return found
 
@@ -252,7 +161,7 @@ def _try(
 
 
 def _spatial(
-  found: Found, made: Gathered, reference: Statistics,
+  found: Found, made: gathered.Gathered, reference: Statistics,
   names: feature_nets.Names,
 ) -> None:
   if made.spatial is None:
@@ -266,7 +175,9 @@ def _spatial(
   found.figures[names.spatial] = _distance(made.spatial, reference.spatial)
 
 
-def _scores(found: Found, made: Gathered, names: feature_nets.Names) -> None:
+def _scores(
+  found: Found, made: gathered.Gathered, names: feature_nets.Names
+) -> None:
   """Inception Scores: score_sde's of one part, ADM's of 5,000 images each."""
   for suffix, logits, parts in (
     ('', made.logits, metrics.SCORE_SDE), ('_adm', made.unbiased, metrics.ADM)
@@ -281,7 +192,7 @@ def _scores(found: Found, made: Gathered, names: feature_nets.Names) -> None:
 
 
 def _kernel(
-  found: Found, made: Gathered, reference: Statistics,
+  found: Found, made: gathered.Gathered, reference: Statistics,
   names: feature_nets.Names, how: Figures,
 ) -> None:
   if not how.subsets:
@@ -304,7 +215,7 @@ def _kernel(
 
 
 def _overlap(
-  found: Found, made: Gathered, reference: Statistics, how: Figures
+  found: Found, made: gathered.Gathered, reference: Statistics, how: Figures
 ) -> None:
   if not how.overlap:
     return
@@ -337,7 +248,19 @@ def _drawn(features: np.ndarray, most: int, seed: int) -> np.ndarray:
   return features[np.sort(rng.choice(len(features), most, replace=False))]
 
 
-def _limit(made: Gathered, reference: Statistics, how: Figures) -> Figure:
+def _warn(name: str, d: int, how: Figures) -> None:
+  """Says what takes minutes, and how to do without."""
+  distances = (how.draws + 1) * how.levels * (how.levels + 1) // 2
+  if d >= _SLOW:
+    print(
+      f'{name} is of {distances} distances of {d:,} entries: '
+      '--figures.draws=0 leaves it out', file=sys.stderr,
+    )  # fmt: skip
+
+
+def _limit(
+  made: gathered.Gathered, reference: Statistics, how: Figures
+) -> Figure:
   limit = metrics.fd_infinity(
     made.pooled, reference.pooled, how.levels, how.draws, how.confidence,
     how.seed,

@@ -18,7 +18,6 @@ an error.
 from __future__ import annotations
 
 import concurrent.futures
-import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -26,8 +25,6 @@ import io
 import pathlib
 import re
 import types
-import zipfile
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -37,17 +34,13 @@ from difjax import errors
 from difjax.data import folder as folders
 from difjax.data import images, shards
 from difjax.data import source as sources
-from difjax.evaluation import sample_set
+from difjax.evaluation import npz_images, sample_set
 from difjax.typing import Shape
 
-_KEYS = ('arr_0', 'samples')  # of images in an .npz, the first that is there
 _LABELS = 'arr_1'
 _ROUNDS = 'samples_*.npz'
 _THREADS = 8  # that decode
 _READ = 256  # images at once where only their bytes are wanted
-_DAMAGED = (
-  OSError, EOFError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error,
-)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -273,7 +266,7 @@ def _listed(place: pathlib.Path) -> np.ndarray | None:
 
 def _rounds(place: pathlib.Path, files: list[pathlib.Path]) -> ImageSet:
   """Opens the files of score_sde's rounds."""
-  heads = [_head(file) for file in files]
+  heads = [npz_images.look(file) for file in files]
   for file, head in zip(files, heads, strict=True):
     if head.shape[1:] != heads[0].shape[1:]:
       raise errors.DataError(
@@ -289,104 +282,12 @@ def _rounds(place: pathlib.Path, files: list[pathlib.Path]) -> ImageSet:
 
 def _npz(place: pathlib.Path) -> ImageSet:
   """Opens one .npz."""
-  head = _head(place)
+  head = npz_images.look(place)
   return ImageSet(
     path=str(place), kind=f'.npz, {head.key}', shape=head.shape[1:],
     count=head.shape[0], parts=head.parts,
-    read_labels=lambda: _array(place, _LABELS, head.shape[0]),
+    read_labels=lambda: npz_images.integers(place, _LABELS, head.shape[0]),
   )  # fmt: skip
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class _Head:
-  """Where the images of an .npz are, and their shape [N, H, W, C]."""
-
-  file: pathlib.Path
-  key: str
-  shape: Shape
-
-  def parts(self) -> Iterator[np.ndarray]:
-    """Reads the images in turn, packed or not."""
-    _, *shape = self.shape
-    size = int(np.prod(shape))
-    with (
-      _damage(self.file),
-      zipfile.ZipFile(self.file) as archive,
-      archive.open(f'{self.key}.npy') as member,
-    ):
-      _header(member)
-      for start in range(0, self.shape[0], _READ):
-        count = min(_READ, self.shape[0] - start)
-        data = member.read(count * size)
-        if len(data) < count * size:
-          raise EOFError(f'{self.key} ends before image {start + count}')
-        yield np.frombuffer(data, np.uint8).reshape(count, *shape)
-
-
-def _head(file: pathlib.Path) -> _Head:
-  """Looks into an .npz of images.
-
-  Raises:
-    DataError: it is damaged, or holds no uint8 [N, H, W, C] by a known name.
-  """
-  with _damage(file), zipfile.ZipFile(file) as archive:
-    names = [name.removesuffix('.npy') for name in archive.namelist()]
-    key = next((key for key in _KEYS if key in names), None)
-    if key is None:
-      raise errors.DataError(
-        f'{file} holds {", ".join(sorted(names)) or "nothing"}, where '
-        f'{" or ".join(_KEYS)} is wanted: save the images by that name'
-      )
-    with archive.open(f'{key}.npy') as member:
-      shape, fortran, dtype = _header(member)
-  if dtype != np.uint8 or len(shape) != 4 or not np.prod(shape) or fortran:
-    raise errors.DataError(
-      f'{file}: {key} is {dtype} {shape}, not uint8 [N, H, W, C] in the order '
-      'of C: round images to bytes first, by a quantiser that you name'
-    )
-  if shape[-1] not in images.MODES:
-    raise errors.DataError(
-      f'{file}: {key} has {shape[-1]} channels in {shape}, not 1, 3 or 4: put '
-      'channels last'
-    )
-  return _Head(file=file, key=key, shape=shape)
-
-
-def _header(member: io.BufferedIOBase) -> tuple[Shape, bool, np.dtype]:
-  """Reads shape, order and dtype in front of an array's bytes."""
-  version = np.lib.format.read_magic(member)
-  if version == (1, 0):
-    return np.lib.format.read_array_header_1_0(member)
-  return np.lib.format.read_array_header_2_0(member)
-
-
-def _array(file: pathlib.Path, key: str, count: int) -> np.ndarray | None:
-  """Reads integers [N] of an .npz, where there are any."""
-  with _damage(file), np.load(file, allow_pickle=False) as arrays:
-    found = arrays[key] if key in arrays.files else None
-  if found is None:
-    return None
-  if found.shape != (count,) or found.dtype.kind not in 'iu':
-    raise errors.DataError(
-      f'{file}: {key} is {found.dtype} {found.shape}, not {count} classes'
-    )
-  return found.astype(np.int64)
-
-
-@contextlib.contextmanager
-def _damage(file: pathlib.Path) -> Iterator[None]:
-  """Says in one line that a file is damaged.
-
-  Raises:
-    DataError: it is.
-  """
-  try:
-    yield
-  except _DAMAGED as error:
-    line = ' '.join(str(error).split())
-    raise errors.DataError(
-      f'{file} cannot be read as .npz ({line}): fetch or write it again'
-    ) from error
 
 
 _FILES = types.MappingProxyType({

@@ -10,7 +10,13 @@ from typing import Any
 
 from difjax import errors
 from difjax.evaluation import card as cards
-from difjax.evaluation import feature_nets, figures, image_set, references
+from difjax.evaluation import (
+  feature_nets,
+  figures,
+  gathered,
+  image_set,
+  references,
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -38,7 +44,7 @@ class Judge:
   def found(self, images: image_set.ImageSet) -> figures.Found:
     """Computes the figures of a set."""
     real = self.real
-    made = figures.gather(images, self.net, 'samples')
+    made = gathered.gather(images, self.net, 'samples')
     return figures.measure(made, real, self.net.names, self.how)
 
   @functools.cached_property

@@ -23,7 +23,9 @@ from configs import parts
 def get_config():
   config = config_dict.ConfigDict()
   config.objective = {objective!r}
-  config.data = dict(type='data.Pipeline', source=dict(type='data.Digits'))
+  config.data = dict(
+    type='data.Pipeline', source=dict(type='data.Digits'), batch_size=8
+  )
   config.optimiser = parts.adam(parts.constant(1e-3))
   config.ema = dict(main=dict(type='training.ConstantEMA', rate=0.5))
   config.sampler = parts.ddim(2)
@@ -76,11 +78,13 @@ def test_a_checkpoint_of_score_sde(argv, tmp_path, call):
   assert 'images: published' not in out
   assert 'evaluations: published' not in out
   assert card['samples']['count'] == 6
-  assert (tmp_path / 'out' / 'reproduction.txt').read_text() == out
+  text = (tmp_path / 'out' / 'reproduction.txt').read_text()
+  assert out.endswith(text)
   code, again, _ = call(*argv)
   assert (code, again) == (0, out)
 
 
+@pytest.mark.slow
 def test_fewer_images_and_another_sampler(argv, call):
   code, out, err = call(*argv, '--num=4', '--sampler.grid.steps=3')
   assert code == 0, err
@@ -88,6 +92,7 @@ def test_fewer_images_and_another_sampler(argv, call):
   assert 'evaluations: published 2, here 3' in out
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_edm(tmp_path, call):
   """Published is a figure that these features are not of."""
   objective = imported.convert(GOLDEN).spec

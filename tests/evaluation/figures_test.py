@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 
 from difjax import errors, metrics
-from difjax.evaluation import feature_nets, figures, image_set, references
+from difjax.evaluation import (
+  feature_nets,
+  figures,
+  gathered,
+  image_set,
+  references,
+)
 
 RNG = np.random.default_rng(0)
 MADE = RNG.integers(0, 256, (300, 3, 3, 1), np.uint8)
@@ -24,7 +30,7 @@ def flat(images):
 def found(made, real, how=HOW, net=NET):
   made, real = map(image_set.of_array, (made, real))
   return figures.measure(
-    figures.gather(made, net), references.of_images(real).compute(net),
+    gathered.gather(made, net), references.of_images(real).compute(net),
     net.names, how,
   )  # fmt: skip
 
@@ -75,11 +81,11 @@ class Batched:
 
 @pytest.mark.parametrize('size', [1, 7, 300])
 def test_figures_do_not_follow_from_the_size_of_batches(size, monkeypatch):
-  monkeypatch.setattr(figures, '_ROWS', 64)
+  monkeypatch.setattr(gathered, '_ROWS', 64)
   made = image_set.of_array(MADE)
-  one = figures.gather(made, Batched(size))
+  one = gathered.gather(made, Batched(size))
   assert one.moments.count == one.spatial.count == 300
-  whole = figures.gather(made, Batched(50))
+  whole = gathered.gather(made, Batched(50))
   np.testing.assert_array_equal(one.moments.scatter, whole.moments.scatter)
   np.testing.assert_array_equal(one.spatial.scatter, whole.spatial.scatter)
   expected = np.cov(one.pooled[:, :4].astype(float) ** 2, rowvar=False)
@@ -112,49 +118,6 @@ def test_scores_are_score_sdes_and_adms():
   assert {'fid', 'kid', 'fid_infinity'} <= set(got)
 
 
-def test_statistics_are_saved_and_read(tmp_path):
-  real = image_set.of_array(REAL)
-  known = references.write(tmp_path / 's.npz', real, NET)
-  reference = references.read(tmp_path / 's.npz')
-  assert reference.facts['sha256'] == real.fingerprint
-  assert (reference.facts['count'], reference.images) == (400, None)
-  read = reference.compute(NET)
-  np.testing.assert_array_equal(read.pooled.covariance, known.pooled.covariance)
-  got = figures.measure(
-    figures.gather(image_set.of_array(MADE), NET), read, NET.names, HOW
-  )
-  whole = found(MADE, REAL).figures
-  assert got.figures['fd_pixels'].value == whole['fd_pixels'].value
-  assert 'statistics alone' in got.left_out['kd_pixels']
-  assert any(name.startswith('precision') for name in got.left_out)
-  with pytest.raises(errors.DataError, match=r'another network .*title'):
-    reference.compute(Logits())
-
-
-def test_statistics_of_another_tool(tmp_path):
-  x = flat(REAL)
-  np.savez(
-    tmp_path / 's.npz', mu=x.mean(0), sigma=np.cov(x, rowvar=False)
-  )
-  reference = references.read(tmp_path / 's.npz')
-  assert reference.facts['kind'] == 'statistics'
-  assert reference.facts['count'] is None
-  np.testing.assert_array_equal(reference.compute(NET).pooled.mean, x.mean(0))
-  np.savez(tmp_path / 't.npz', mu=np.zeros(5), sigma=np.eye(5))
-  other = references.read(tmp_path / 't.npz').compute(NET)
-  with pytest.raises(errors.DataError, match=r'9 entries .* reference 5'):
-    figures.measure(
-      figures.gather(image_set.of_array(MADE), NET), other, NET.names, HOW
-    )
-
-
-def test_a_batch_of_adm_has_statistics_and_images(tmp_path):
-  np.savez(tmp_path / 'a.npz', REAL, mu=np.zeros(9), sigma=np.eye(9))
-  read = references.read(tmp_path / 'a.npz').compute(NET)
-  np.testing.assert_array_equal(read.pooled.mean, np.zeros(9))
-  np.testing.assert_allclose(read.features, flat(REAL), rtol=1e-6)
-
-
 def test_few_images_leave_figures_out():
   got = found(MADE[:20], REAL, figures.Figures())
   assert set(got.figures) == {
@@ -177,7 +140,7 @@ def test_features_that_are_not_finite():
 def test_pixels_are_for_small_images():
   large = image_set.of_array(np.zeros((2, 64, 64, 3), np.uint8))
   with pytest.raises(errors.DataError, match='too large to compare by pixels'):
-    figures.gather(large, NET)
+    gathered.gather(large, NET)
 
 
 def test_a_network_of_another_kind_of_images(tmp_path):

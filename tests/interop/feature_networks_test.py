@@ -1,4 +1,4 @@
-"""Feature networks as configs name them: what they give and what it is called."""
+"""Feature networks as configs name them: their figures and their names."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from difjax import config, errors
 from difjax.interop import feature_networks, inception, resnet
 from difjax.metrics import features, resize
 from difjax.metrics import inception as networks
+from tests.interop import inception_test
 
 DATA = pathlib.Path(__file__).parents[2].parent / 'shared/data'
 WEIGHTS = DATA / 'resnet_cifar10/resnet20-12fca82f.th'
@@ -52,6 +53,7 @@ def test_only_the_published_inception_gives_an_fid(
     'title': 'inception' if published else 'inception_01234567',
     'weights_sha256': '0123456789', 'published_weights': published,
     'convention': 'clean-fid', 'resize': 'antialiased_bicubic',
+    'rounded': False,
     'size': [299, 299], 'zero': [128.0], 'unit': [128.0],
     'precision': 'float32, highest',
   }  # fmt: skip
@@ -92,3 +94,29 @@ def test_a_stream_has_the_features_of_one_batch():
     np.testing.assert_allclose(ours, expected[i], rtol=1e-4, atol=1e-4)
   assert streamed[0].spatial is None and streamed[0].unbiased is None
   assert net.names.distance.startswith('fd_resnet20')
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+  ('code', 'convention', 'official'),
+  [
+    ('tffid', 'tensorflow', {'pooled': '2048', 'logits': 'logits',
+                             'unbiased': 'logits_unbiased'}),
+    ('ptfid', 'pytorch-fid', {'pooled': '2048', 'spatial': '_spatial7',
+                              'unbiased': '_logits_unbiased'}),
+  ],
+)  # fmt: skip
+def test_official_features_of_random_weights(
+  code, convention, official, monkeypatch
+):
+  monkeypatch.setattr(
+    inception, 'load', lambda _, way: inception_test.extractor(way)
+  )
+  net = feature_networks.Inception(convention=convention, batch=3).load()
+  with np.load(inception_test.KEPT) as file:
+    (ours,) = net([file['images']])  # two images, filled up to three
+    for name, theirs in official.items():
+      np.testing.assert_allclose(
+        getattr(ours, name), file[f'{code}{theirs}'], rtol=0,
+        atol=file[f'{code}{theirs}__tolerance'], err_msg=name,
+      )  # fmt: skip

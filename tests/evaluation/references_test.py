@@ -1,0 +1,94 @@
+"""References: images, and statistics of difjax and of other tools."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from difjax import errors, metrics
+from difjax.evaluation import (
+  feature_nets,
+  figures,
+  gathered,
+  image_set,
+  references,
+)
+
+RNG = np.random.default_rng(0)
+MADE = RNG.integers(0, 256, (300, 3, 3, 1), np.uint8)
+REAL = RNG.integers(30, 220, (400, 3, 3, 1), np.uint8)
+HOW = figures.Figures(subsets=5, subset=100, draws=0)
+NET = feature_nets.Pixels().load()
+
+
+def flat(images):
+  return images.reshape(len(images), -1) / 255
+
+
+class Other:
+  """Another network, as far as anybody is told."""
+
+  names, facts = NET.names, {**NET.facts, 'title': 'x'}
+
+
+def test_statistics_are_saved_and_read(tmp_path):
+  real = image_set.of_array(REAL)
+  known = references.write(tmp_path / 's.npz', real, NET)
+  reference = references.read(tmp_path / 's.npz')
+  assert reference.facts['sha256'] == real.fingerprint
+  assert (reference.facts['count'], reference.images) == (400, None)
+  read = reference.compute(NET)
+  np.testing.assert_array_equal(read.pooled.covariance, known.pooled.covariance)
+  got = figures.measure(
+    gathered.gather(image_set.of_array(MADE), NET), read, NET.names, HOW
+  )
+  whole = figures.measure(
+    gathered.gather(image_set.of_array(MADE), NET),
+    references.of_images(real).compute(NET), NET.names, HOW,
+  ).figures  # fmt: skip
+  assert got.figures['fd_pixels'].value == whole['fd_pixels'].value
+  assert 'statistics alone' in got.left_out['kd_pixels']
+  assert any(name.startswith('precision') for name in got.left_out)
+  with pytest.raises(errors.DataError, match=r'another network .*title'):
+    reference.compute(Other())
+
+
+def test_statistics_of_another_tool(tmp_path):
+  x = flat(REAL)
+  np.savez(
+    tmp_path / 's.npz', mu=x.mean(0), sigma=np.cov(x, rowvar=False)
+  )
+  reference = references.read(tmp_path / 's.npz')
+  assert reference.facts['kind'] == 'statistics'
+  assert reference.facts['count'] is None
+  np.testing.assert_array_equal(reference.compute(NET).pooled.mean, x.mean(0))
+  np.savez(tmp_path / 't.npz', mu=np.zeros(5), sigma=np.eye(5))
+  other = references.read(tmp_path / 't.npz').compute(NET)
+  with pytest.raises(errors.DataError, match=r'9 entries .* reference 5'):
+    figures.measure(
+      gathered.gather(image_set.of_array(MADE), NET), other, NET.names, HOW
+    )
+
+
+def test_a_batch_of_adm_has_statistics_and_images(tmp_path):
+  np.savez(tmp_path / 'a.npz', REAL, mu=np.zeros(9), sigma=np.eye(9))
+  read = references.read(tmp_path / 'a.npz').compute(NET)
+  np.testing.assert_array_equal(read.pooled.mean, np.zeros(9))
+  np.testing.assert_allclose(read.features, flat(REAL), rtol=1e-6)
+
+
+def test_statistics_of_several_networks(tmp_path):
+  """As a pickle of EDM2 has them: the name of the distance decides."""
+  (tmp_path / 'two.pkl').write_bytes(b'')
+  x = flat(REAL)
+  law = metrics.Moments.of(x)
+  of = lambda gaussian: metrics.Reference(pooled=gaussian, count=400)
+  shifted = metrics.Gaussian(law.gaussian.mean + 1, law.gaussian.covariance)
+  known = {'fid': of(shifted), 'fd_pixels': of(law.gaussian)}
+  reference = references.of_networks(tmp_path / 'two.pkl', known)
+  assert reference.facts['count'] == 400
+  read = reference.compute(NET)
+  np.testing.assert_array_equal(read.pooled.mean, law.mean)
+  del known['fd_pixels']
+  with pytest.raises(errors.DataError, match='for fid, and not for fd_pixels'):
+    references.of_networks(tmp_path / 'two.pkl', known).compute(NET)
