@@ -22,6 +22,7 @@ from difjax.data import source as sources
 from difjax.evaluation import (
   baselines,
   distribution,
+  feature_nets,
   parts,
   plots,
   samples,
@@ -106,7 +107,8 @@ class Memorised:
     train: all that the model was trained on, and nothing else; where training
       mirrors images, a mirrored copy is found in features at best.
     held_out: real images of the same kind that nothing was trained on.
-    features: of uint8 [N, H, W, C], to compare besides pixels.
+    features: a network, such as `interop.Resnet`, whose pooled features are
+      compared besides pixels.
     images: how many samples.
     size: images in a block.
     seed: of the samples, and of which held-out images are drawn.
@@ -120,7 +122,7 @@ class Memorised:
   sampler: samplers.Sampler
   train: sources.Source
   held_out: sources.Source
-  features: distribution.Features | None = None
+  features: feature_nets.Network | None = None
   images: int = 1_000
   size: int = 128
   seed: int = 0
@@ -175,7 +177,10 @@ class Memorised:
     order = np.random.default_rng(self.seed).permutation(len(real))
     spaces = {_PIXELS: distribution.pixels}
     if self.features is not None:
-      spaces[_FEATURES] = self.features
+      net = self.features.load()
+      spaces[_FEATURES] = lambda images: np.concatenate(
+        [found.pooled for found in net([images])]
+      )
     known = {space: of(train) for space, of in spaces.items()}
 
     def side(indices: np.ndarray, whole: np.ndarray) -> Side:

@@ -4,7 +4,6 @@ from difjax.interop.base import Converted
 from difjax.interop.container import read
 from difjax.interop.feature_networks import Dinov2, Inception, Resnet
 from difjax.interop.imported import FAMILIES, Imported, load
-from difjax.interop.resnet import ResNetFeatures
 
 __all__ = [
   'FAMILIES',
@@ -12,7 +11,6 @@ __all__ = [
   'Dinov2',
   'Imported',
   'Inception',
-  'ResNetFeatures',
   'Resnet',
   'load',
   'read',

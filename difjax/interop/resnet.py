@@ -7,13 +7,8 @@ networks read images standardised with the statistics of ImageNet.
 
 from __future__ import annotations
 
-import dataclasses
-import functools
-import operator
 import os
 import re
-
-import numpy as np
 
 from difjax import errors
 from difjax.interop import feature_files
@@ -90,25 +85,3 @@ def load(
     params=tree, convention=CONVENTION, size=(_SIDE, _SIDE),
     sha256=found.sha256, published=found.sha256 == published.sha256,
     family=f'resnet{6 * blocks + 2}')
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class ResNetFeatures:
-  """Pooled features of a classifier of CIFAR-10, as a part of a config.
-
-  Attributes:
-    path: of its weights; None for the published file in its folder.
-    batch: images at once.
-  """
-
-  path: str | None = None
-  batch: int = 64
-
-  @functools.cached_property
-  def _extractor(self) -> features.Extractor:
-    return load(self.path)
-
-  def __call__(self, images: np.ndarray) -> np.ndarray:
-    """Maps uint8 [N, H, W, C], C being 1 or 3, to features [N, 64]."""
-    select = operator.attrgetter('pooled')
-    return self._extractor(images, select, self.batch)

@@ -14,7 +14,7 @@ from PIL import Image
 from configs.cifar10 import memorisation_16
 from difjax import __main__, config, data, errors, evaluation, processes
 from difjax.denoising import prediction
-from difjax.evaluation import memorised, report, trained
+from difjax.evaluation import feature_nets, memorised, report, trained
 
 COUNT = 150
 
@@ -118,13 +118,19 @@ def test_new_real_images_are_not_flagged():
   )
 
 
-def size_of_pixels(images):
-  """Features that a negative shares with its image."""
-  return abs(images.reshape(len(images), -1) / 127.5 - 1)
+class SizeOfPixels:
+  """A network that gives a negative what it gives its image."""
+
+  def load(self):
+    """Returns itself at work."""
+    return lambda batches: (
+      feature_nets.Activations(abs(x.reshape(len(x), -1) / 127.5 - 1))
+      for x in batches
+    )
 
 
 def test_features_find_what_pixels_do_not():
-  found = judge(noise=0.0, features=size_of_pixels)(model(TRAIN, sign=-1))
+  found = judge(noise=0.0, features=SizeOfPixels())(model(TRAIN, sign=-1))
   assert found.figures['copied'] == found.figures['extracting'] == 0
   assert found.figures['features_copied'] == 1
   assert found.figures['flagged'] == 1

@@ -51,11 +51,11 @@ def test_some_real_images_are_recognised():
 def test_features_are_what_the_last_layer_reads():
   images, _ = test_images(1)
   path = WEIGHTS / resnet.RESNET_20.file
-  part = config.build(
-    {'type': 'interop.ResNetFeatures', 'path': str(path), 'batch': 8},
-    trusted=False,
-  )
-  found, whole = part(images[:12]), resnet.load(path)
+  net = config.build(
+    {'type': 'interop.Resnet', 'path': str(path), 'batch': 8}, trusted=False
+  ).load()
+  whole = resnet.load(path)
+  found = np.concatenate([part.pooled for part in net([images[:12]])])
   last = whole.params['linear']
   np.testing.assert_allclose(
     found @ last['kernel'] + last['bias'], whole(images[:12], LOGITS),
