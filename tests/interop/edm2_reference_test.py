@@ -86,5 +86,5 @@ def test_a_file_cut_short_is_one_line(tmp_path):
     with pytest.raises(errors.DataError) as error:
       edm2_reference.read(path)
     assert '\n' not in str(error.value)
-  with pytest.raises(errors.DataError, match='cannot read'):
+  with pytest.raises(errors.DataError, match='cannot be read'):
     edm2_reference.read(tmp_path / 'none.pkl')
