@@ -13,7 +13,10 @@ noise, and a level covers half of the next above if their ratio g has
 
   (2)  Phi(sqrt(2 D) (g - 1) + 3 g) - Phi(sqrt(2 D) (g - 1) - 3 g) = 1/2
 
-("about" in the paper, whose own ladders have 0.57, hence 6 % more levels).
+("about" in the paper, whose own ladders have 0.57, hence 6 % more levels). The
+first term is 1 to within 1e-9, and so
+
+  (3)  g = sqrt(2 D) / (sqrt(2 D) - 3).
 
 Distances are of pairs, so they are taken of so many images as fit, each once.
 """
@@ -37,6 +40,7 @@ from difjax.typing import Array, Shape
 _LEVELS = np.arange(256) / 127.5 - 1
 _ENTRIES = 2**26  # numbers of all images that distances are taken of
 _PAIRED = 4_000  # images that they are taken of, at most
+_LEAST = 5  # numbers in an image for which (3) is a ratio
 _SIGMA_MIN = 0.01  # Song and Ermon 2019, in [0, 1]
 
 
@@ -185,7 +189,7 @@ def proposed(measured: Measured) -> list[Setting]:
     Setting('sigma_min', low, 'not measured: 0.01 in [0, 1] (Song and Ermon '
             '2019)'),
   ]  # fmt: skip
-  if high > low:
+  if high > low and measured.dimension >= _LEAST:
     levels = ladder(measured.dimension, high, low)
     found.append(Setting('levels', levels, 'of a ladder between the two (Song '
                          'and Ermon 2020, technique 2)'))
@@ -193,22 +197,15 @@ def proposed(measured: Measured) -> list[Setting]:
 
 
 def ladder(dimension: int, sigma_max: float, sigma_min: float) -> int:
-  """Returns how many geometric levels equation (2) puts between two sigmas.
+  """Returns how many geometric levels equation (3) puts between two sigmas.
 
   Args:
-    dimension: D, numbers in an image.
+    dimension: D, numbers in an image; at least 5.
     sigma_max: the highest level.
     sigma_min: the lowest, below it.
   """
-  from scipy import optimize, stats
-
-  def covered(ratio: float) -> float:
-    apart = math.sqrt(2 * dimension) * (ratio - 1)
-    both = stats.norm.cdf([apart + 3 * ratio, apart - 3 * ratio])
-    return float(both[0] - both[1]) - 0.5
-
-  # At 1 nearly all is covered; from there it falls to 0.
-  ratio = optimize.brentq(covered, 1.0, 1.0 + 10 / math.sqrt(2 * dimension))
+  root = math.sqrt(2 * dimension)
+  ratio = root / (root - 3)
   return 1 + round(math.log(sigma_max / sigma_min) / math.log(ratio))
 
 
