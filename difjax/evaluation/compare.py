@@ -14,7 +14,7 @@ groups of differences are told apart:
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from difjax.evaluation import card as cards
@@ -92,7 +92,7 @@ def text(
   if len(lines) == 3:
     lines.append('nothing differs in the protocols')
   names = [row.name for row in cards.shown(a) if row.name in b['figures']]
-  lines += ['', *_columns(
+  lines += ['', *columns(
     [('figure', 'A', 'B', ''), *(_row(a, b, name, found) for name in names)]
   )]  # fmt: skip
   alone = sorted({*a['figures']} ^ {*b['figures']})
@@ -155,9 +155,9 @@ def _below(path: str, roots: Iterable[str]) -> bool:
   return any(f'{path}.'.startswith(f'{root}.') for root in roots)
 
 
-def _columns(rows: list[tuple[str, ...]]) -> list[str]:
-  columns = zip(*rows, strict=True)
-  widths = [max(map(len, column)) for column in columns]
+def columns(rows: Sequence[Sequence[str]]) -> list[str]:
+  """Returns a line for each row, their cells below each other."""
+  widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
   return [
     '  '.join(
       f'{cell:<{width}}' for cell, width in zip(row, widths, strict=True)

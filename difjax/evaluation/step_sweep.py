@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from difjax.evaluation import card as cards
-from difjax.evaluation import curves, plots, report
+from difjax.evaluation import compare, curves, plots, report
 
 FILE, PAGE = 'sweep.json', 'sweep.html'
 
@@ -63,4 +63,4 @@ def write(out: pathlib.Path, by_step: Mapping[int, Mapping[str, Any]]) -> str:
   report.write(
     out / PAGE, report.render('Sweep over checkpoints', subtitle, [section], {})
   )
-  return '\n'.join('  '.join(row) for row in (header, *rows))
+  return '\n'.join(compare.columns([header, *rows]))
