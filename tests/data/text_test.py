@@ -42,7 +42,10 @@ def test_a_missing_vocabulary_says_where_to_get_it(tmp_path):
     text._merges(tmp_path / 'bpe.gz')
 
 
-@pytest.mark.parametrize('data', [b'', b'no gzip', gzip.compress(b'a b\nc d')])
+@pytest.mark.parametrize(
+  'data', [b'', b'no gzip', gzip.compress(b'a b\nc d')],
+  ids=['empty', 'other', 'few'],  # the last has the time of day in it
+)
 def test_another_vocabulary_is_refused(tmp_path, data):
   path = tmp_path / 'bpe.gz'
   path.write_bytes(data)
