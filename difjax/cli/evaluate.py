@@ -21,7 +21,8 @@ images, of any tool or drawn from a run, against a reference:
                             interop.Dinov2 (path, convention: dgm-eval edm2),
                             interop.Resnet (path), evaluation.Pixels
   --figures.KEY=VALUE       of evaluation.Figures: overlap, subsets, subset,
-                            draws, neighbours, seed; 0 leaves a figure out
+                            draws, neighbours, seed; 0 leaves a figure out;
+                            limit_entries=2048 for fid_infinity, which is slow
   --save_statistics=FILE    the reference's, as .npz for the next time
   --out=DIR                 for card.json and card.html: the figures with
                             everything that moves them

@@ -7,7 +7,6 @@ the reason.
 from __future__ import annotations
 
 import dataclasses
-import sys
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -17,7 +16,6 @@ from difjax import errors, metrics
 from difjax.evaluation import feature_nets, gathered
 from difjax.metrics import kernel, statistics
 
-_SLOW = 1_000  # entries of features, whose distances take seconds
 LOWER, HIGHER = 'lower', 'higher'  # which is better
 
 
@@ -32,8 +30,9 @@ class Figures:
     subsets: pairs of subsets of the kernel distance; 0 leaves it out.
     subset: images of each, drawn by torch-fidelity's seed.
     levels: sizes that the limit for many images is extrapolated from.
-    draws: groups of its confidence interval; 0 leaves it out, which costs
-      minutes at d = 2,048.
+    draws: groups of its confidence interval; 0 leaves it out.
+    limit_entries: of features, above which it is left out too: with the
+      defaults it is of 110 distances, each of which takes cubic time.
     confidence: of that interval.
     seed: of the limit's shuffle and of the images that overlap.
   """
@@ -44,6 +43,7 @@ class Figures:
   subset: int = 1_000
   levels: int = 4
   draws: int = 10
+  limit_entries: int = 1_000
   confidence: float = 0.95
   seed: int = 0
 
@@ -138,10 +138,7 @@ def measure(
   _scores(found, made, names)
   _kernel(found, made, reference, names, how)
   _overlap(found, made, reference, how)
-  limit = f'{names.distance}_infinity'
-  if how.draws:
-    _warn(limit, len(reference.pooled.mean), how)
-    _try(found, limit, lambda: {limit: _limit(made, reference, how)})
+  _infinity(found, made, reference, f'{names.distance}_infinity', how)
   return found
 
 
@@ -248,14 +245,18 @@ def _drawn(features: np.ndarray, most: int, seed: int) -> np.ndarray:
   return features[np.sort(rng.choice(len(features), most, replace=False))]
 
 
-def _warn(name: str, d: int, how: Figures) -> None:
-  """Says what takes minutes, and how to do without."""
-  distances = (how.draws + 1) * how.levels * (how.levels + 1) // 2
-  if d >= _SLOW:
-    print(
-      f'{name} is of {distances} distances of {d:,} entries: '
-      '--figures.draws=0 leaves it out', file=sys.stderr,
-    )  # fmt: skip
+def _infinity(
+  found: Found, made: gathered.Gathered, reference: Statistics, name: str,
+  how: Figures,
+) -> None:
+  entries = made.pooled.shape[1]
+  if how.draws and entries > how.limit_entries:
+    found.left_out[name] = (
+      f'features of {entries:,} entries take long: '
+      f'--figures.limit_entries={entries} computes it'
+    )
+  elif how.draws:
+    _try(found, name, lambda: {name: _limit(made, reference, how)})
 
 
 def _limit(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -125,6 +127,13 @@ def test_few_images_leave_figures_out():
   }  # fmt: skip
   assert 'do not fit into sets of 20' in got.left_out['kd_pixels']
   assert 'too few' in got.left_out['fd_pixels_infinity']
+
+
+def test_the_limit_of_many_entries_is_asked_for():
+  how = dataclasses.replace(HOW, limit_entries=8)
+  got = found(MADE, REAL, how)
+  assert 'fd_pixels_infinity' not in got.figures
+  assert 'limit_entries=9 computes it' in got.left_out['fd_pixels_infinity']
 
 
 def test_features_that_are_not_finite():
