@@ -239,7 +239,7 @@ def bad(canary):
     'truncated': (official.checkpoint()[0][:5_000], 'damaged or cut short'),
     'another': (
       files.archive(other, storages),
-      "edm2: it holds a dict of 2: 'pos_embed', 'blocks.0.x'",
+      "difjax: it holds a dict of 2: 'pos_embed', 'blocks.0.x'",
     ),
     'text': (b'weights', 'no checkpoint that difjax knows'),
   }
