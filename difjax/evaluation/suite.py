@@ -153,7 +153,7 @@ def around(readme: pathlib.Path) -> tuple[str, str]:
 
 
 def _commit() -> str | None:
-  """Returns the checkout's commit, with -dirty if more than documents differ."""
+  """Returns the checkout's commit, -dirty if more than documents differ."""
   found = environment.commit()
   clean, dirty, _ = (found or '').partition('-dirty')
   if not dirty:
