@@ -23,9 +23,10 @@ from difjax.sampling import samplers
 from difjax.training import checkpoint, hooks, loop, mesh, state
 from difjax.training import step as steps
 from difjax.training import trainer as trainers
-from difjax.typing import Batch
+from difjax.typing import Array, Batch, PyTree
 
 BLOCK = 64  # images sampled at once
+_POLL, _PATIENCE = 0.01, 120.0  # seconds, of the wait for a checkpoint
 _Figures = dict[str, float]
 
 
@@ -35,8 +36,8 @@ def loop_overhead(
   """Times the training loop over the bare compiled step.
 
   Args:
-    trainer: the run; its hooks are left out, and a checkpoint is written once
-      a round.
+    trainer: the run; its hooks are left out, and a checkpoint is begun once a
+      round. What is left of its writing delays the bare steps, uncounted.
     steps: in a round.
     rounds: of each kind, after one that does not count.
 
@@ -113,7 +114,11 @@ def sampling_rounds(
   indices = np.arange(BLOCK)
   labels = samples.default_labels(indices, source.num_classes)
   cond = samples.condition(labels)
-  call = jax.jit(lambda p, x, t: objective.denoiser(p, cond)(x, t))
+
+  @jax.jit
+  def call(params: PyTree, x: Array, t: Array) -> Array:
+    return jnp.clip(objective.denoiser(params, cond)(x, t).x0, -1, 1)
+
   x = objective.process.prior(jax.random.key(0), (BLOCK, *trainer.data.shape))
   t = jnp.asarray(objective.process.t_max)
   sampled = lambda: samples.block(
@@ -123,8 +128,10 @@ def sampling_rounds(
   count = int(np.max(sampled()[1]))
 
   def evaluated() -> None:
+    now = x
     for _ in range(count):  # as a sampler does: one after the other
-      jax.block_until_ready(call(params, x, t))
+      now = call(params, now, t)
+    jax.block_until_ready(now)
 
   drawn = lambda: jax.block_until_ready(sampled())
   return count, in_turn(rounds, drawn, evaluated)
@@ -147,7 +154,7 @@ class _Stopwatch:
     jax.block_until_ready(now)
     self.loop.append(time.perf_counter() - self._since)
     step, copy, batch = self._prepared(run, now)
-
+    _await_checkpoint(run, done)
     self.bare.append(seconds(
       lambda: run_steps(step, copy, batch, self.every, run.mesh)
     ))  # fmt: skip
@@ -162,6 +169,17 @@ class _Stopwatch:
     )
     copy = jax.block_until_ready(jax.tree.map(jnp.copy, now))
     return self._step, copy, batch
+
+
+def _await_checkpoint(run: hooks.Run, done: int) -> None:
+  """Waits for what is written behind the loop, or in vain: the loop says why.
+
+  Orbax gives a folder its name when all is in it.
+  """
+  folder = run.workdir / 'checkpoints' / str(done)
+  until = time.perf_counter() + _PATIENCE
+  while not folder.exists() and time.perf_counter() < until:
+    time.sleep(_POLL)
 
 
 def run_steps(

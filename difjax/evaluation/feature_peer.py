@@ -1,8 +1,9 @@
 """pytorch-fid's Inception, for a benchmark beside ours.
 
 It begins with a batch of small images, resizes it, and ends with the features
-of FID on the host; float32 and random weights, on the host's cores. pytorch-fid
-is for this alone and no dependency of difjax:
+of FID on the host, with the network between them on a device of the kind that
+ours is on; float32 and random weights. pytorch-fid is for this alone and no
+dependency of difjax:
 
   pip install torch torchvision pytorch-fid
 """
@@ -18,6 +19,7 @@ from unittest import mock
 import numpy as np
 
 from difjax import errors
+from difjax.evaluation import peers
 
 _Actions = dict[str, Callable[[], object]]
 
@@ -43,7 +45,8 @@ class PytorchFidPeer:
     """Returns the number of parameters, and what is to be timed.
 
     Raises:
-      ConfigError: PyTorch or pytorch-fid is not installed.
+      ConfigError: PyTorch or pytorch-fid is not installed, or PyTorch does not
+        run on the devices that jax runs on.
     """
     try:
       import torch
@@ -52,16 +55,18 @@ class PytorchFidPeer:
       raise errors.ConfigError(
         f'a peer needs {error.name}: pip install torch torchvision pytorch-fid'
       ) from error
+    where, _ = peers.place(torch)
     with (  # its constructor would fetch weights and fill them in
       mock.patch.object(theirs, 'load_state_dict_from_url'),
       mock.patch.object(torch.nn.Module, 'load_state_dict'),
     ):
-      network = theirs.InceptionV3([3]).eval()
+      network = theirs.InceptionV3([3]).eval().to(where)
     images = torch.as_tensor(self._images()).permute(0, 3, 1, 2)
 
     def extract() -> Any:
       with torch.no_grad():
-        return network(images / 255)[0].flatten(1).numpy()
+        found = network(images.to(where) / 255)[0]
+        return found.flatten(1).cpu().numpy()
 
     count = sum(each.numel() for each in network.parameters())
     return count, {'features': extract}

@@ -104,16 +104,16 @@ class DiffusersPeer:
       raise errors.ConfigError(
         f'a peer needs {error.name}: pip install torch diffusers'
       ) from error
-    place, done = _place(torch)
-    network = getattr(diffusers, self.network)(**self.fields).to(place)
+    where, done = place(torch)
+    network = getattr(diffusers, self.network)(**self.fields).to(where)
     adam = torch.optim.Adam(network.parameters(), self.rate)
     height, width, channels = self.shape
     size = (self.batch_size, channels, height, width)
-    x = torch.rand(size, device=place) * 2 - 1
+    x = torch.rand(size, device=where) * 2 - 1
     labels = self.labels()
     given = {}
     if labels is not None:
-      given['class_labels'] = torch.as_tensor(labels, device=place)
+      given['class_labels'] = torch.as_tensor(labels, device=where)
     levels = diffusers.DDIMScheduler()
 
     def call(x: Any, t: Any) -> Any:
@@ -121,7 +121,7 @@ class DiffusersPeer:
 
     def forward() -> None:
       with torch.no_grad():
-        call(x, torch.arange(self.batch_size, device=place))
+        call(x, torch.arange(self.batch_size, device=where))
       done()
 
     def draw() -> None:
@@ -129,14 +129,14 @@ class DiffusersPeer:
       now = torch.randn_like(x)
       with torch.no_grad():
         for t in levels.timesteps:
-          noise = call(now, t.expand(self.batch_size).to(place))
+          noise = call(now, t.expand(self.batch_size).to(where))
           now = levels.step(noise, t, now).prev_sample
       done()
 
     def train() -> None:
       noise = torch.randn_like(x)
       t = torch.randint(
-        0, len(levels.alphas_cumprod), (self.batch_size,), device=place
+        0, len(levels.alphas_cumprod), (self.batch_size,), device=where
       )
       network.train()
       loss = ((call(levels.add_noise(x, noise, t), t) - noise) ** 2).mean()
@@ -252,18 +252,21 @@ def actions(
   }, one
 
 
-def _place(torch: Any) -> tuple[str, Callable[[], object]]:
+def place(torch: Any) -> tuple[str, Callable[[], object]]:
   """Returns PyTorch's name of jax's kind of device, and what waits for it.
+
+  Args:
+    torch: the module.
 
   Raises:
     ConfigError: PyTorch does not run there.
   """
   backend = jax.default_backend()
-  place = _PLACES.get(backend)
-  if place is None or not getattr(torch, place).is_available():
+  found = _PLACES.get(backend)
+  if found is None or not getattr(torch, found).is_available():
     raise errors.ConfigError(
       f'PyTorch {torch.__version__} does not run on the {backend} that jax '
       'runs on: install one that does, or set JAX_PLATFORMS=cpu'
     )
   torch.backends.cuda.matmul.allow_tf32 = True  # as jax does by default
-  return place, getattr(torch, place).synchronize
+  return found, getattr(torch, found).synchronize

@@ -8,6 +8,7 @@
 
 A second start measures what it does not hold yet, and what failed. Figures of
 another machine, commit or description are not mixed with it: they are refused.
+Documents may differ from the commit, for the table is written into one.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 import hashlib
 import json
 import pathlib
+import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -25,7 +27,7 @@ from difjax.evaluation import plots, timings
 
 FILE, TABLE = 'bench.json', 'bench.md'
 MARKS = ('<!-- difjax bench -->', '<!-- end of difjax bench -->')
-_PEERS = ('torch', 'diffusers', 'webdataset')
+_PEERS = ('torch', 'torchvision', 'diffusers', 'pytorch-fid', 'webdataset')
 _DIGITS = 12  # of a commit
 _SHOWN = ('jax', 'flax', *_PEERS)  # of the versions, above the table
 
@@ -42,7 +44,7 @@ def about(spec: Mapping[str, Any]) -> Record:
   return {
     'machine': environment.machine(),
     'processor': environment.processor(),
-    'commit': environment.commit(),
+    'commit': _commit(),
     'versions': environment.versions((*environment.PACKAGES, *_PEERS)),
     'description': hashlib.sha256(text.encode()).hexdigest(),
   }
@@ -116,7 +118,7 @@ def table(found: Record) -> str:
   head = '; '.join(filter(None, [
     ' and '.join(each('devices')), found['about']['machine'],
     found['about']['processor'], ', '.join(installed),
-    commit and f'commit {commit[:_DIGITS]}', ' and '.join(each('date')),
+    commit and f'commit {_short(commit)}', ' and '.join(each('date')),
   ]))  # fmt: skip
   rows = [
     timings.row(figure) for part in parts for figure in part.get('figures', ())
@@ -148,6 +150,24 @@ def around(readme: pathlib.Path) -> tuple[str, str]:
       f'{readme} has no lines {MARKS[0]} and {MARKS[1]} to put a table between'
     )
   return before, after
+
+
+def _commit() -> str | None:
+  """Returns the checkout's commit, -dirty if more than documents differ."""
+  found = environment.commit()
+  clean, dirty, _ = (found or '').partition('-dirty')
+  if not dirty:
+    return found
+  root = pathlib.Path(environment.__file__).parents[1]
+  ask = ('diff', '--quiet', 'HEAD', '--', '.', ':(exclude)*.md')
+  differs = subprocess.run(('git', '-C', root, *ask)).returncode
+  return found if differs else clean
+
+
+def _short(commit: str) -> str:
+  """Spells the first digits of a commit, and whether files differ from it."""
+  digits, *marks = commit.split('-')
+  return '-'.join([digits[:_DIGITS], *marks])
 
 
 def _kept(file: pathlib.Path, described: Record) -> Record:

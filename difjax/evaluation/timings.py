@@ -5,7 +5,8 @@ that a busy machine hurts them alike,
 
   ratio = theirs / ours  of times,     ours / theirs  of rates,          (1)
 
-so above 1 ours is the better one. Medians over the rounds are told, with their
+so above 1 ours is the faster one; what stands beside it may be difjax as well,
+computing in another way. Medians over the rounds are told, with their
 range.
 """
 
@@ -18,7 +19,7 @@ from typing import Any, Protocol
 
 Record = dict[str, Any]  # plain data, as in a JSON file
 HEAD = (
-  '| what | difjax | beside it | ratio, above 1: difjax is faster |',
+  '| what | measured | beside it | ratio, above 1: the left one is faster |',
   '|---|---|---|---|',
 )
 

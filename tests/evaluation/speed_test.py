@@ -191,14 +191,32 @@ def test_attention_by_one_implementation_beside_others(clock, monkeypatch):
   monkeypatch.setattr(attention, 'attend', noted)
   shape = (2, 4, 2, 8)
   found = speed.AttentionSpeed(
-    title='a DiT', shape=shape, implementation='xla', rivals=(None,)
+    title='a DiT', shape=shape, implementation='xla', rivals=(None,), calls=4
   ).measure(1)
   (record,) = (figure.record() for figure in found)
   assert [each[0] for each in seen] == ['xla', None]
   assert all(each[1:] == (jnp.bfloat16, *[shape] * 3) for each in seen)
-  assert record['ours']['median'] == 2000.0
+  assert record['ours']['median'] == 2000.0 / 4
+  assert record['theirs']['median'] == 4000.0 / 4
   assert record['beside'] == "difjax's default"
   assert 'jax.nn (xla)' in record['name']
+
+
+def test_calls_of_attention_are_queued(monkeypatch):
+  """So a round is many calls and the host waits once."""
+  called, waited, jit = [], [], jax.jit
+
+  def counted(function):
+    compiled = jit(function)
+    return lambda *given: (called.append(1), compiled(*given))[1]
+
+  benchmark = speed.AttentionSpeed(
+    title='', shape=(1, 2, 1, 8), implementation=None, calls=7
+  )
+  monkeypatch.setattr(speed.jax, 'jit', counted)
+  monkeypatch.setattr(speed.jax, 'block_until_ready', waited.append)
+  benchmark._action(None)()
+  assert (len(called), len(waited)) == (7, 1)
 
 
 class Features(NamedTuple):

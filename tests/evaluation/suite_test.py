@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import subprocess
 
 import jax
 import pytest
 
-from difjax import config, errors, pytree
+from difjax import config, environment, errors, pytree
 from difjax.cli import arguments
 from difjax.evaluation import suite, timings
 from difjax.training import trainer as trainers
@@ -195,3 +196,39 @@ def test_what_figures_depend_on():
   assert {key for key in one if one[key] != other[key]} == {'description'}
   assert {'machine', 'processor', 'commit', 'versions'} < {*one}
   assert one['versions']['jax']
+
+
+def test_figures_depend_on_code_and_not_on_documents(tmp_path, monkeypatch):
+  """So the table that the first start puts into the README stops no second."""
+  git = lambda *rest: subprocess.run(
+    ('git', '-C', tmp_path, '-c', 'user.name=a', '-c', 'user.email=b', *rest),
+    check=True,
+  )  # fmt: skip
+  readme, code = tmp_path / 'README.md', tmp_path / 'difjax' / 'environment.py'
+  code.parent.mkdir()
+  for file in (readme, code):
+    file.write_text('before\n')
+  git('init', '-q')
+  git('add', '.')
+  git('commit', '-q', '-m', 'all', '--no-verify')
+  monkeypatch.setattr(environment, '__file__', str(code))
+  commit = lambda: suite.about({})['commit']
+  clean = commit()
+  assert len(clean) == 40
+  readme.write_text('after\n')
+  assert commit() == clean
+  code.write_text('after\n')
+  assert commit() == f'{clean}-dirty'
+
+
+def test_the_table_says_that_files_differ_from_the_commit():
+  about = {**ABOUT, 'commit': f'{ABOUT["commit"]}-dirty'}
+  head = suite.table({'about': about, 'parts': {}}).splitlines()[0]
+  assert head.endswith('commit 0123456789ab-dirty.')
+
+
+@pytest.mark.parametrize('name', ['torch', 'diffusers', 'pytorch-fid'])
+def test_versions_of_peers_are_told(name):
+  assert name in suite.about({})['versions']
+  about = {**ABOUT, 'versions': {name: '1.2'}}
+  assert f'; {name} 1.2; ' in suite.table({'about': about, 'parts': {}})

@@ -58,6 +58,11 @@ def test_what_stands_alone_says_why_and_has_its_range():
   assert timings.line(record) == 'alone: 1.00 (0.0123 to 1,000) s; no peer'
 
 
+def test_the_head_names_no_side():
+  """What stands beside difjax may be difjax."""
+  assert 'difjax' not in timings.HEAD[0]
+
+
 def test_rows_have_the_columns_of_the_head():
   row = timings.row(TIME.record())
   assert {line.count('|') for line in (*timings.HEAD, row)} == {5}
