@@ -10,13 +10,16 @@
 | FILE.npz                               | ADM: arr_0, arr_1; or `samples`     |
 
 Files are sorted by name. Nothing is unpacked to disk and no file is read whole:
-a set may be larger than the memory. Of images in colour the grey ones become
+a set may be larger than the memory. Every reading takes the sha256 of all
+pixels, and refuses a set that is not what its manifest or an earlier reading
+says. Of images in colour the grey ones become
 RGB and alpha is left out, as every tool does; among grey ones, one in colour is
 an error.
 """
 
 from __future__ import annotations
 
+import collections
 import concurrent.futures
 import dataclasses
 import functools
@@ -37,7 +40,6 @@ from difjax.data import source as sources
 from difjax.evaluation import npz_images, sample_set
 from difjax.typing import Shape
 
-_LABELS = 'arr_1'
 _ROUNDS = 'samples_*.npz'
 _THREADS = 8  # that decode
 _READ = 256  # images at once where only their bytes are wanted
@@ -53,9 +55,9 @@ class ImageSet:
     shape: (H, W, C) of each.
     count: how many.
     parts: makes an iterator of images uint8 [n, H, W, C], n as it likes.
-    read_labels: gives int64 [N], or None.
     protocol: how difjax drew them; None where it did not.
-    known: their fingerprint, where it is noted beside them.
+    known: their fingerprint, where it is noted beside them; a reading of the
+      set holds them to it.
   """
 
   path: str
@@ -63,7 +65,6 @@ class ImageSet:
   shape: Shape
   count: int
   parts: Callable[[], Iterator[np.ndarray]]
-  read_labels: Callable[[], np.ndarray | None] = lambda: None
   protocol: Mapping[str, Any] | None = None
   known: str | None = None
 
@@ -74,24 +75,42 @@ class ImageSet:
     """Gives all images uint8 [size, H, W, C]; the last batch may be shorter.
 
     Raises:
-      DataError: a file is damaged, or of another size than the first.
+      DataError: a file is damaged, or of another size than the first; or the
+        set has another number of images, or other pixels, than it says.
     """
-    return rebatched(self.parts(), size)
-
-  @functools.cached_property
-  def labels(self) -> np.ndarray | None:
-    """Classes int64 [N], where the set has them."""
-    return self.read_labels()
+    total, done = hashlib.sha256(), 0
+    for batch in rebatched(self.parts(), size):
+      total.update(np.ascontiguousarray(batch))
+      done += len(batch)
+      if done > self.count:
+        break
+      yield batch
+    if done != self.count:
+      raise errors.DataError(
+        f'{self.path} says that it has {self.count} images and gives '
+        f'{"more" if done > self.count else done}: make it again'
+      )
+    self._check(total.hexdigest())
 
   @functools.cached_property
   def fingerprint(self) -> str:
     """The sha256 of all pixels in their order, whatever files hold them."""
-    if self.known is not None:
-      return self.known
-    total = hashlib.sha256()
-    for part in self.batches(_READ):
-      total.update(np.ascontiguousarray(part))
-    return total.hexdigest()
+    if self.known is None:
+      collections.deque(self.batches(_READ), maxlen=0)
+    return self.known or vars(self)['fingerprint']
+
+  def _check(self, digest: str) -> None:
+    """Keeps the sha256 of a reading, or holds it to the one that is known.
+
+    Raises:
+      DataError: they differ.
+    """
+    known = self.known or vars(self).setdefault('fingerprint', digest)
+    if digest != known:
+      raise errors.DataError(
+        f'{self.path} holds other images than it did (sha256 {digest[:8]}, not '
+        f'{known[:8]}): a file was replaced or damaged; make it again'
+      )
 
 
 def read(path: str | pathlib.Path) -> ImageSet:
@@ -125,15 +144,10 @@ def of_source(source: sources.Source, path: str = '') -> ImageSet:
   taken = lambda start: source.take(
     np.arange(start, min(start + _READ, len(source)))
   )
-  has_labels = source.num_classes > 0
   return ImageSet(
     path=path or type(source).__name__, kind='source of difjax',
     shape=tuple(source.shape), count=len(source),
     parts=lambda: (taken(start)['image'] for start in starts),
-    read_labels=lambda: (
-      np.concatenate([taken(start)['label'] for start in starts]).astype('i8')
-      if has_labels else None
-    ),
   )  # fmt: skip
 
 
@@ -197,10 +211,6 @@ def _drawn(place: pathlib.Path) -> ImageSet:
   return ImageSet(
     path=str(place), kind='difjax sample', shape=tuple(found.shape),
     count=found.num, parts=lambda: (block.images for block in found),
-    read_labels=lambda: (
-      np.concatenate([block.labels for block in found])
-      if found.labelled else None
-    ),
     protocol={**found.protocol, 'evaluations': drawn.get('evaluations')},
     known=drawn.get('images_sha256'),
   )  # fmt: skip
@@ -214,7 +224,6 @@ def _files(place: pathlib.Path, kind: str) -> ImageSet:
   return ImageSet(
     path=str(place), kind=kind, shape=first.shape, count=len(source),
     parts=lambda: _decoded(source, first.shape),
-    read_labels=lambda: _listed(place),
   )  # fmt: skip
 
 
@@ -256,14 +265,6 @@ def _decoded(
       yield np.stack([*pool.map(one, some)])
 
 
-def _listed(place: pathlib.Path) -> np.ndarray | None:
-  """Reads the classes of a dataset.json; folders are taken for none."""
-  source = folders.ImageFolder(path=str(place))
-  if source.class_names or not source.num_classes:
-    return None
-  return np.array([source.encoded(i)[2] for i in range(len(source))], np.int64)
-
-
 def _rounds(place: pathlib.Path, files: list[pathlib.Path]) -> ImageSet:
   """Opens the files of score_sde's rounds."""
   heads = [npz_images.look(file) for file in files]
@@ -286,7 +287,6 @@ def _npz(place: pathlib.Path) -> ImageSet:
   return ImageSet(
     path=str(place), kind=f'.npz, {head.key}', shape=head.shape[1:],
     count=head.shape[0], parts=head.parts,
-    read_labels=lambda: npz_images.integers(place, _LABELS, head.shape[0]),
   )  # fmt: skip
 
 

@@ -103,31 +103,6 @@ def _header(member: io.BufferedIOBase) -> tuple[Shape, bool, np.dtype]:
   return np.lib.format.read_array_header_2_0(member)
 
 
-def integers(file: pathlib.Path, key: str, count: int) -> np.ndarray | None:
-  """Reads integers of an .npz, where there are any.
-
-  Args:
-    file: the .npz.
-    key: the array's name.
-    count: N.
-
-  Returns:
-    int64 [N], or None where there is no such array.
-
-  Raises:
-    DataError: they are no such integers, or the file is damaged.
-  """
-  with _damage(file), np.load(file, allow_pickle=False) as arrays:
-    found = arrays[key] if key in arrays.files else None
-  if found is None:
-    return None
-  if found.shape != (count,) or found.dtype.kind not in 'iu':
-    raise errors.DataError(
-      f'{file}: {key} is {found.dtype} {found.shape}, not {count} classes'
-    )
-  return found.astype(np.int64)
-
-
 @contextlib.contextmanager
 def _damage(file: pathlib.Path) -> Iterator[None]:
   """Says in one line that a file is damaged.

@@ -65,7 +65,7 @@ def read(path: str | pathlib.Path) -> Reference:
     _check_network(place, about, net)
     features = known.features
     if batch is not None:
-      features = gathered.gather(batch, net, 'reference').pooled
+      features = gathered.gather(batch, net, 'reference', scores=False).pooled
     return figures.Statistics(known.pooled, known.spatial, features)
 
   return Reference(facts=facts, compute=compute)
@@ -108,7 +108,7 @@ def of_images(images: image_set.ImageSet) -> Reference:
   return Reference(
     facts=image_facts(images), images=images,
     compute=lambda net: figures.statistics_of(
-      gathered.gather(images, net, 'reference')
+      gathered.gather(images, net, 'reference', scores=False)
     ),
   )  # fmt: skip
 
@@ -130,7 +130,7 @@ def write(
   Raises:
     DataError: an image cannot be read, or the file cannot be written.
   """
-  found = gathered.gather(images, net, 'reference')
+  found = gathered.gather(images, net, 'reference', scores=False)
   about = {'network': net.facts, 'images': image_facts(images)}
   metrics.write_statistics(
     path, found.moments, found.spatial, json.dumps(about, sort_keys=True)

@@ -120,6 +120,23 @@ def test_scores_are_score_sdes_and_adms():
   assert {'fid', 'kid', 'fid_infinity'} <= set(got)
 
 
+def test_logits_of_a_reference_are_not_kept():
+  real = image_set.of_array(REAL)
+  got = gathered.gather(real, Logits(), scores=False)
+  assert got.logits is got.unbiased is None
+  assert gathered.gather(real, Logits()).logits.shape == (400, 9)
+
+
+def test_a_network_that_loses_images():
+  class Lossy(Logits):
+    def __call__(self, batches):
+      for found in NET(batches):
+        yield feature_nets.Activations(found.pooled[1:])
+
+  with pytest.raises(errors.DataError, match='features of 298 of 300 images'):
+    found(MADE, REAL, net=Lossy())
+
+
 def test_few_images_leave_figures_out():
   got = found(MADE[:20], REAL, figures.Figures())
   assert set(got.figures) == {
