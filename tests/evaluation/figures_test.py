@@ -137,6 +137,20 @@ def test_a_network_that_loses_images():
     found(MADE, REAL, net=Lossy())
 
 
+@pytest.mark.parametrize(
+  ('name', 'value'),
+  [
+    ('neighbours', 0), ('neighbours', -1), ('overlap', -1), ('subsets', -1),
+    ('subset', -3), ('subset', 1), ('levels', 0), ('levels', 1), ('draws', -1),
+    ('draws', 1), ('confidence', 1.0), ('confidence', float('nan')),
+    ('seed', -1), ('overlap', 1.5), ('overlap', True), ('limit_entries', -1),
+  ],
+)  # fmt: skip
+def test_conventions_that_cannot_be(name, value):
+  with pytest.raises(errors.ConfigError, match=f'figures.{name}={value}: give'):
+    figures.Figures(**{name: value})
+
+
 def test_few_images_leave_figures_out():
   got = found(MADE[:20], REAL, figures.Figures())
   assert set(got.figures) == {
