@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import tarfile
 import zipfile
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 from PIL import Image
 
 from difjax import data, errors
+from difjax.data import tar_index
 from difjax.evaluation import (
   feature_nets,
   gathered,
@@ -82,7 +84,7 @@ def test_rounds_come_by_number(tmp_path):
 
 
 def test_grey_files_among_others_become_rgb(tmp_path):
-  png(tmp_path / 'a.png', PIXELS[0])
+  png(tmp_path / 'a' / 'a.png', PIXELS[0])
   png(tmp_path / 'b' / 'c.png', PIXELS[1, ..., :1])
   found = image_set.read(tmp_path)
   np.testing.assert_array_equal(whole(found)[0], PIXELS[0])
@@ -99,6 +101,54 @@ def test_grey_sets_stay_grey(tmp_path):
   png(tmp_path / '3.png', PIXELS[3])
   with pytest.raises(errors.DataError, match=r'3\.png is in colour'):
     whole(image_set.read(tmp_path))
+
+
+def test_grey_tars_stay_grey(tmp_path):
+  samples = drawn_sets.whole(tmp_path / 'out', channels=1)
+  sample_formats.write(samples, ['tar'])
+  found = image_set.read(tmp_path / 'out' / 'tar')
+  assert found.shape == (6, 6, 1)
+  assert found.fingerprint == image_set.read(tmp_path / 'out').fingerprint
+
+
+def test_tars_with_colour_among_grey_images(tmp_path):
+  for i, channels in enumerate((1, 3)):
+    png(tmp_path / f'{i}.png', PIXELS[i, ..., :channels])
+  with tarfile.open(tmp_path / 'a.tar', 'w') as file:
+    for i in range(2):
+      file.add(tmp_path / f'{i}.png', f'{i}.png')
+  tar_index.write(str(tmp_path))
+  refused(tmp_path, 'in colour and its first is grey')
+
+
+@pytest.mark.parametrize(
+  ('files', 'expected'),
+  [
+    (['0.png', '1.png', 'grid.png', 'webp/2.webp', 'edm/0/3.png'], [0, 1]),
+    (['grid.png', 'png/0.png', 'png/1.png', 'webp/2.webp'], [0, 1]),
+    (['webp/0.webp', 'edm/0/2.png'], [0]),
+    (['edm/0/0.png', 'edm/1000/1.png'], [0, 1]),
+    (['cat/0.png', 'png/1.png', 'webp/x/2.webp'], [0, 1, 2]),
+    (['grid.png', 'cat/0.png'], [0]),
+    (['grid.png'], [9]),
+  ],
+)
+def test_folders_of_several_formats(files, expected, tmp_path):
+  for name in files:
+    digits = ''.join(filter(str.isdigit, name.split('/')[-1]))
+    image = PIXELS[int(digits or 9)]
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(image).save(tmp_path / name, lossless=True)
+  found = image_set.read(tmp_path)
+  assert len(found) == len(expected)
+  np.testing.assert_array_equal(whole(found), PIXELS[expected])
+
+
+@pytest.mark.parametrize(('rounds', 'lacks'), [((0, 2), 1), ((1, 2), 0)])
+def test_rounds_with_a_gap(rounds, lacks, tmp_path):
+  for i in rounds:
+    np.savez(tmp_path / f'samples_{i}.npz', samples=PIXELS)
+  refused(tmp_path, rf'lacks samples_{lacks}\.npz')
 
 
 def refused(path, match):
@@ -123,13 +173,40 @@ def test_files_that_are_no_sets(tmp_path):
     ({'mu': np.zeros(3)}, 'holds mu, where'),
     ({'arr_0': PIXELS / 255}, 'arr_0 is float64 .* not uint8'),
     ({'arr_0': PIXELS[0]}, r'arr_0 is uint8 \(6, 6, 3\)'),
-    ({'arr_0': PIXELS[:0]}, r'arr_0 is uint8 \(0, 6, 6, 3\)'),
+    ({'arr_0': PIXELS[:0]}, r'arr_0 is \(0, 6, 6, 3\): it has no images'),
+    ({'arr_0': np.asfortranarray(PIXELS)}, 'the order of Fortran: save numpy'),
     ({'arr_0': PIXELS.transpose(0, 3, 1, 2)}, 'put channels last'),
     ({'arr_0': np.array([None])}, 'arr_0 is object'),
   ],
 )
 def test_arrays_that_are_no_images(arrays, match, tmp_path):
   np.savez(tmp_path / 'a.npz', **arrays)
+  refused(tmp_path / 'a.npz', match)
+
+
+def test_a_member_that_is_no_array(tmp_path):
+  with zipfile.ZipFile(tmp_path / 'a.npz', 'w') as file:
+    file.writestr('arr_0', PIXELS.tobytes())
+  refused(tmp_path / 'a.npz', 'holds arr_0, where arr_0 or samples is wanted')
+
+
+@pytest.mark.parametrize(
+  ('shape', 'match'),
+  [
+    ((-1, -1, 6, 3), 'has no images'),
+    ((4, -6, -6, 3), 'has no images'),
+    ((2, 1 << 40, 1 << 40, 3), 'cannot be read as .npz'),
+    ((1 << 70, 6, 6, 3), 'cannot be read as .npz'),
+  ],
+)
+def test_headers_that_lie(shape, match, tmp_path):
+  header = {'descr': '|u1', 'fortran_order': False, 'shape': shape}
+  with (
+    zipfile.ZipFile(tmp_path / 'a.npz', 'w', zipfile.ZIP_DEFLATED) as file,
+    file.open('arr_0.npy', 'w') as member,
+  ):
+    np.lib.format.write_array_header_1_0(member, header)
+    member.write(PIXELS.tobytes())
   refused(tmp_path / 'a.npz', match)
 
 
