@@ -5,10 +5,12 @@
                depends on beside network and count), and std, or low and high
   left_out     by name: why a figure is not there
   network      title, weights_sha256, published_weights, convention, resize,
-               size, zero and unit (of the input's range), precision
+               size, zero and unit (of the input's range), rounded, clipped,
+               precision
   samples      path, kind, count, shape, sha256 (of the pixels in order)
   reference    the same; of a file of statistics the sha256 is the file's, where
-               it does not say of which pixels it is
+               it does not say of which pixels it is, and its network is
+               unknown, where it does not say that either
   settings     kernel, overlap, limit: sizes and seeds of those figures
   model        of images that difjax drew: parameters and objective (their
                digests), step, ema, sampler, guidance, evaluations, quantiser,

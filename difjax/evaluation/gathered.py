@@ -79,7 +79,8 @@ def gather(
       bar.update(len(found.pooled))
   if done != len(images):
     raise errors.DataError(
-      f'{net.facts["title"]} gave features of {done} of {len(images)} images'
+      f'the network of {net.names.distance} gave features of {done} of '
+      f'{len(images)} images'
     )
   pooled = kept['pooled']
   moments = metrics.Moments.of_batches(image_set.rebatched([pooled], _ROWS))

@@ -10,6 +10,7 @@ import dataclasses
 import hashlib
 import json
 import pathlib
+import re
 import zipfile
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -21,6 +22,7 @@ from difjax.evaluation import feature_nets, figures, gathered, image_set
 
 _STATISTICS = frozenset({'mu.npy', 'ref_mu.npy', 'pool_3.npy'})
 _IMAGES = 'arr_0.npy'
+UNKNOWN = 'unknown'  # the network of other tools' statistics
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -54,9 +56,11 @@ def read(path: str | pathlib.Path) -> Reference:
   known = metrics.read_reference(place)
   batch = image_set.read(place) if _IMAGES in inside else None
   about = _about(known.about)
+  unsaid = {} if 'network' in about else {'network': UNKNOWN}
   facts = {
     'path': str(place), 'kind': 'statistics', 'count': known.count,
     'sha256': _sha256(place), 'shape': list(batch.shape) if batch else None,
+    **unsaid,
     **{key: about['images'].get(key) for key in ('sha256', 'shape')
        if 'images' in about},  # so that statistics stand for their images
   }  # fmt: skip
@@ -83,13 +87,14 @@ def of_networks(
   place, counts = pathlib.Path(path), {part.count for part in known.values()}
 
   def compute(net: feature_nets.Net) -> figures.Statistics:
+    ours = net.names.distance
     for name, part in known.items():
-      # Of a network of many files, a distance is called after the file too.
-      if f'{net.names.distance}_'.startswith(f'{name}_'):
+      # With other weights than the published, a distance has their hash too.
+      if re.fullmatch(rf'{re.escape(name)}(_[0-9a-f]{{8}})?', ours):
         return figures.Statistics(part.pooled, part.spatial, part.features)
     raise errors.DataError(
       f'{place} has statistics for {", ".join(sorted(known))}, and not for '
-      f'{net.names.distance}: use a network of those'
+      f'{ours}: use a network of those'
     )
 
   return Reference(compute=compute, facts={
@@ -153,7 +158,8 @@ def _about(text: str) -> dict[str, dict[str, Any]]:
   """Reads what `write` has noted; nothing of what others have."""
   try:
     found = json.loads(text or 'null')
-  except ValueError:
+    json.dumps(found, allow_nan=False)  # as a card has it
+  except (ValueError, RecursionError):
     return {}
   if not isinstance(found, dict):
     return {}
