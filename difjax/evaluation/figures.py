@@ -301,5 +301,6 @@ def _check_alike(ours: np.ndarray, theirs: np.ndarray, what: str) -> None:
   if np.shape(ours) != np.shape(theirs):
     raise errors.DataError(
       f'{what} of the images have {len(ours)} entries and those of the '
-      f'reference {len(theirs)}: give a reference of the same network'
+      f'reference {len(theirs)}: give a reference of the same network, and for '
+      'pixels images of one shape'
     )

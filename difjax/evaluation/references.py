@@ -7,6 +7,7 @@ used with another. Of those of other tools nobody knows.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 import pathlib
@@ -30,14 +31,19 @@ class Reference:
   """A reference that is found.
 
   Attributes:
-    facts: which it is, as JSON has it.
+    tell: gives which it is; of images that reads them, unless `compute` has.
     compute: gives its statistics on a network.
     images: the set, where it is one.
   """
 
-  facts: Mapping[str, Any]
+  tell: Callable[[], Mapping[str, Any]]
   compute: Callable[[feature_nets.Net], figures.Statistics]
   images: image_set.ImageSet | None = None
+
+  @functools.cached_property
+  def facts(self) -> Mapping[str, Any]:
+    """Which it is, as JSON has it."""
+    return self.tell()
 
 
 def read(path: str | pathlib.Path) -> Reference:
@@ -72,7 +78,7 @@ def read(path: str | pathlib.Path) -> Reference:
       features = gathered.gather(batch, net, 'reference', scores=False).pooled
     return figures.Statistics(known.pooled, known.spatial, features)
 
-  return Reference(facts=facts, compute=compute)
+  return Reference(tell=lambda: facts, compute=compute)
 
 
 def of_networks(
@@ -97,9 +103,9 @@ def of_networks(
       f'{ours}: use a network of those'
     )
 
-  return Reference(compute=compute, facts={
+  return Reference(compute=compute, tell=lambda: {
     'path': str(place), 'kind': 'statistics', 'sha256': _sha256(place),
-    'shape': None, 'count': counts.pop() if len(counts) == 1 else None,
+    'shape': None, 'count': next(iter(counts)) if len(counts) == 1 else None,
   })  # fmt: skip
 
 
@@ -111,7 +117,7 @@ def of_source(source: sources.Source) -> Reference:
 def of_images(images: image_set.ImageSet) -> Reference:
   """Takes a set of images for a reference."""
   return Reference(
-    facts=image_facts(images), images=images,
+    tell=lambda: image_facts(images), images=images,
     compute=lambda net: figures.statistics_of(
       gathered.gather(images, net, 'reference', scores=False)
     ),

@@ -185,5 +185,5 @@ def test_pixels_are_for_small_images():
 
 def test_a_network_of_another_kind_of_images(tmp_path):
   """Grey and RGB are not compared silently."""
-  with pytest.raises(errors.DataError, match='same network'):
+  with pytest.raises(errors.DataError, match='for pixels images of one shape'):
     found(MADE, REAL.repeat(3, axis=-1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
@@ -54,6 +55,20 @@ def test_statistics_are_saved_and_read(tmp_path):
   assert any(name.startswith('precision') for name in got.left_out)
   with pytest.raises(errors.DataError, match=r'another network .*title'):
     reference.compute(Other())
+
+
+@pytest.mark.parametrize('written', [False, True])
+def test_images_are_decoded_once(written, tmp_path):
+  """Their sha256 is that of the reading that made the features."""
+  left = [REAL]
+  whole = image_set.of_array(REAL)
+  real = dataclasses.replace(whole, parts=lambda: iter([left.pop()]))
+  if written:
+    references.write(tmp_path / 's.npz', real, NET)
+  reference = references.of_images(real)
+  if not written:
+    reference.compute(NET)
+  assert reference.facts['sha256'] == whole.fingerprint
 
 
 def test_statistics_of_another_tool(tmp_path):
