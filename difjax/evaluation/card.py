@@ -5,10 +5,12 @@
                depends on beside network and count), and std, or low and high
   left_out     by name: why a figure is not there
   network      title, weights_sha256, published_weights, convention, resize,
-               size, zero and unit (of the input's range), precision
+               size, zero and unit (of the input's range), rounded, clipped,
+               precision
   samples      path, kind, count, shape, sha256 (of the pixels in order)
   reference    the same; of a file of statistics the sha256 is the file's, where
-               it does not say of which pixels it is
+               it does not say of which pixels it is, and its network is
+               unknown, where it does not say that either
   settings     kernel, overlap, limit: sizes and seeds of those figures
   model        of images that difjax drew: parameters and objective (their
                digests), step, ema, sampler, guidance, evaluations, quantiser,
@@ -47,7 +49,9 @@ _PARTS = (
   'figures', 'left_out', 'network', 'samples', 'reference', 'settings', 'model',
   'environment',
 )  # fmt: skip
-_PLACES = frozenset({'path', 'kind'})  # which move no figure
+# Which move no figure; a reference of statistics lacks some that images have.
+_PLACES = frozenset({'samples.path', 'samples.kind', 'reference.path'})
+_NUMBERS = ('value', 'std', 'low', 'high')
 _OVERLAP = frozenset(
   field.name for field in dataclasses.fields(metrics.Overlap)
 )
@@ -117,8 +121,7 @@ def fill(told: Mapping[str, Any], found: figures.Found) -> dict[str, Any]:
 
 def same(told: Mapping[str, Any], card: Mapping[str, Any]) -> bool:
   """Says whether a card is of a protocol, wherever its files lie."""
-  ours = {key: _located(told[key]) for key in _PROTOCOL}
-  return ours == {key: _located(card[key]) for key in _PROTOCOL}
+  return _located(told) == _located(card)
 
 
 def write(folder: pathlib.Path, card: Mapping[str, Any]) -> None:
@@ -155,7 +158,7 @@ def read(path: str | pathlib.Path) -> dict[str, Any]:
   odd = [key for key in _PARTS if not isinstance(card.get(key), dict)]
   if odd:
     raise errors.DataError(f'{place} lacks {odd[0]}: make it anew')
-  if 'count' not in card['samples'] or not all(
+  if not _is_finite(card['samples'].get('count')) or not all(
     map(_is_figure, card['figures'].values())
   ):
     raise errors.DataError(
@@ -168,10 +171,15 @@ def read(path: str | pathlib.Path) -> dict[str, Any]:
 def _is_figure(found: Any) -> bool:
   return (
     isinstance(found, dict)
-    and isinstance(found.get('value'), int | float)
+    and all(map(_is_finite, (found[key] for key in _NUMBERS if key in found)))
+    and 'value' in found
     and found.get('better') in (figures.LOWER, figures.HIGHER)
     and isinstance(found.get('depends'), list)
   )
+
+
+def _is_finite(value: Any) -> bool:
+  return type(value) in (int, float) and math.isfinite(value)
 
 
 def shown(card: Mapping[str, Any]) -> list[Shown]:
@@ -251,13 +259,10 @@ def _cut(text: str) -> str:
   return text if len(text) <= 64 else f'{text[:61]}...'
 
 
-def _located(part: Any) -> Any:
-  """A part of a protocol without where its files lie."""
-  if isinstance(part, Mapping):
-    return {
-      key: _located(value) for key, value in part.items() if key not in _PLACES
-    }
-  return part
+def _located(card: Mapping[str, Any]) -> dict[str, str]:
+  """The leaves of a protocol without where its files lie."""
+  leaves = flat({key: card[key] for key in _PROTOCOL})
+  return {path: leaves[path] for path in leaves if path not in _PLACES}
 
 
 def _plain(value: Any) -> Any:

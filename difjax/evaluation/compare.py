@@ -1,7 +1,9 @@
 """Two cards side by side: first what differs, then which is better.
 
-A figure is better only where nothing else than what is compared differs. Three
-groups of differences are told apart:
+A figure is better only where nothing else than what is compared differs, and
+the gap is more than chance: what two seeds make of one model has no winner, and
+a figure without a deviation or an interval is said to be lower or higher. The
+interval of X_infinity serves X. Three groups of differences are told apart:
 
   incomparable  another network, weights or way of reading images, another
                 number of images, another reference; and, for the figures that
@@ -23,12 +25,15 @@ from difjax.evaluation import figures
 Difference = tuple[str, str, str]
 """The path of a fact, and what it is in the first card and in the second."""
 _MOST = 60  # letters of a fact that are printed
+_BARE = ' (no interval)'
 # Facts by the beginning of their path; all others bar a comparison.
 _OTHER = (
   'environment', 'samples.path', 'samples.kind', 'reference.path',
   'reference.kind', 'model.block', 'model.device', 'model.jax',
 )  # fmt: skip
 _COMPARED = ('model', 'samples.sha256')
+_SEED = ('model.seed', 'model.first')  # another draw of the same images
+_DRAWN = (*_SEED, 'model.evaluations', 'samples.sha256')  # and what follows
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -111,22 +116,47 @@ def _row(
   verdict = _winner(ours, theirs)
   if barred:
     verdict = f'not comparable: {", ".join(barred[:3])}'
+  elif _by_chance(found):
+    verdict = 'only the seed differs: the difference is chance'
+  elif verdict.endswith(_BARE):
+    verdict = _by_limit(a, b, name, found) or verdict
   shown = [f'{each["value"]:.6g}' for each in (ours, theirs)]
   return name, *shown, verdict
+
+
+def _by_chance(found: Comparison) -> bool:
+  """Says whether two cards are of two draws of one model's images."""
+  paths = [path for path, _, _ in found.compared]
+  return any(_below(path, _SEED) for path in paths) and all(
+    _below(path, _DRAWN) for path in paths
+  )
+
+
+def _by_limit(
+  a: Mapping[str, Any], b: Mapping[str, Any], name: str, found: Comparison
+) -> str | None:
+  """Says which figure is better by its limit for many images, if it has one."""
+  limits = [card['figures'].get(f'{name}_infinity') for card in (a, b)]
+  if None in limits or bars(found, [d for x in limits for d in x['depends']]):
+    return None
+  return f'{_winner(*limits)}, by {name}_infinity'
 
 
 def _winner(a: Mapping[str, Any], b: Mapping[str, Any]) -> str:
   """Says which of two figures is better, but for what noise may have done."""
   if a['value'] == b['value']:
     return 'equal'
-  both = all('low' in each and 'high' in each for each in (a, b))
-  if both and a['low'] <= b['high'] and b['low'] <= a['high']:
-    return 'within the intervals'
-  gap = abs(a['value'] - b['value'])
-  if gap <= max(each.get('std', 0) for each in (a, b)):
-    return 'within the deviation'
   first = (a['value'] < b['value']) == (a['better'] == figures.LOWER)
-  return f'{"A" if first else "B"} is better'
+  title = 'A' if first else 'B'
+  if all('low' in each and 'high' in each for each in (a, b)):
+    if a['low'] <= b['high'] and b['low'] <= a['high']:
+      return 'within the intervals'
+  elif all('std' in each for each in (a, b)):
+    if abs(a['value'] - b['value']) <= max(a['std'], b['std']):
+      return 'within the deviation'
+  else:
+    return f'{title} is {a["better"]}{_BARE}'
+  return f'{title} is better'
 
 
 def _differences(

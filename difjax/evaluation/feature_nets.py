@@ -146,6 +146,7 @@ def _facts(extractor: features.Extractor, convention: str) -> dict[str, Any]:
     'convention': convention,
     'resize': way.matrix.__name__,
     'rounded': way.rounded,
+    'clipped': way.clipped,
     'size': list(extractor.size) if extractor.size else None,
     'zero': list(way.zero),
     'unit': list(way.unit),

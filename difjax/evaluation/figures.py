@@ -23,6 +23,8 @@ LOWER, HIGHER = 'lower', 'higher'  # which is better
 class Figures:
   """How figures are computed; their defaults are the public conventions.
 
+  What cannot be is a ConfigError.
+
   Attributes:
     neighbours: k of precision, recall, density and coverage.
     overlap: images of each set that those four compare, at most, drawn by
@@ -46,6 +48,23 @@ class Figures:
   limit_entries: int = 1_000
   confidence: float = 0.95
   seed: int = 0
+
+  def __post_init__(self) -> None:
+    for name, least in (
+      ('neighbours', 1), ('overlap', 0), ('subsets', 0), ('subset', 2),
+      ('levels', 2), ('draws', 0), ('limit_entries', 0), ('seed', 0),
+    ):  # fmt: skip
+      value = getattr(self, name)
+      if type(value) is not int or value < least:
+        raise errors.ConfigError(
+          f'figures.{name}={value}: give a whole number from {least}'
+        )
+    if self.draws == 1:
+      raise errors.ConfigError('figures.draws=1: give 0, or 2 and more')
+    if not 0 < self.confidence < 1:
+      raise errors.ConfigError(
+        f'figures.confidence={self.confidence}: give a number in (0, 1)'
+      )
 
   @property
   def facts(self) -> dict[str, Any]:
@@ -282,5 +301,6 @@ def _check_alike(ours: np.ndarray, theirs: np.ndarray, what: str) -> None:
   if np.shape(ours) != np.shape(theirs):
     raise errors.DataError(
       f'{what} of the images have {len(ours)} entries and those of the '
-      f'reference {len(theirs)}: give a reference of the same network'
+      f'reference {len(theirs)}: give a reference of the same network, and for '
+      'pixels images of one shape'
     )

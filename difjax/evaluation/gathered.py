@@ -1,7 +1,9 @@
 """Features of a set of images, in one pass.
 
-4 d bytes an image are kept: 400 MB for 50,000 images and d = 2,048. Of the
-spatial features statistics alone are. Statistics take features in chunks of a
+4 bytes are kept for each feature of an image: 400 MB for 50,000 images and
+d = 2,048, and as much again for Inception's two kinds of logits, which are kept
+where scores are wanted. Of the spatial features statistics alone are kept.
+Statistics take features in chunks of a
 fixed size, so that they do not follow from that of batches.
 """
 
@@ -13,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import tqdm
 
-from difjax import metrics
+from difjax import errors, metrics
 from difjax.evaluation import feature_nets, image_set
 
 _ROWS = 2048  # features that statistics take at once
@@ -39,7 +41,8 @@ class Gathered(NamedTuple):
 
 
 def gather(
-  images: image_set.ImageSet, net: feature_nets.Net, what: str = 'features'
+  images: image_set.ImageSet, net: feature_nets.Net, what: str = 'features',
+  scores: bool = True,
 ) -> Gathered:
   """Computes the features of a set in one pass.
 
@@ -47,11 +50,16 @@ def gather(
     images: the set.
     net: a network.
     what: what a bar of progress calls it.
+    scores: whether logits are kept, for Inception Scores.
 
   Raises:
-    DataError: an image cannot be read, or a feature is not finite.
+    DataError: an image cannot be read, the set is not what it says, or a
+      feature is not finite.
   """
   kept: dict[str, np.ndarray] = {}
+  unkept = {'spatial': None}
+  if not scores:
+    unkept |= {'logits': None, 'unbiased': None}
   done = 0
   spatial = _Streamed()
   with tqdm.tqdm(
@@ -60,7 +68,7 @@ def gather(
   ) as bar:  # fmt: skip
     for found in net(images.batches(_BATCH)):
       rows = slice(done, done + len(found.pooled))
-      for name, leaf in found._replace(spatial=None)._asdict().items():
+      for name, leaf in found._replace(**unkept)._asdict().items():
         if leaf is not None:
           if name not in kept:
             kept[name] = np.empty((len(images), leaf.shape[1]), np.float32)
@@ -69,6 +77,11 @@ def gather(
         spatial.add(found.spatial)
       done = rows.stop
       bar.update(len(found.pooled))
+  if done != len(images):
+    raise errors.DataError(
+      f'the network of {net.names.distance} gave features of {done} of '
+      f'{len(images)} images'
+    )
   pooled = kept['pooled']
   moments = metrics.Moments.of_batches(image_set.rebatched([pooled], _ROWS))
   return Gathered(

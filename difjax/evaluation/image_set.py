@@ -5,18 +5,23 @@
 | DIR with blocks/manifest.json          | `difjax sample`: protocol and all   |
 | DIR with samples_0.npz, ...            | score_sde: `samples` in each        |
 | DIR with *.tar and their index         | webdataset, `difjax data index`     |
-| DIR of PNG, WebP, JPEG or BMP files    | EDM, pytorch-fid, at any depth      |
+| DIR of PNG, WebP, JPEG or BMP files    | EDM, pytorch-fid                    |
 | FILE.zip of such files                 | EDM, StyleGAN; perhaps dataset.json |
 | FILE.npz                               | ADM: arr_0, arr_1; or `samples`     |
 
-Files are sorted by name. Nothing is unpacked to disk and no file is read whole:
-a set may be larger than the memory. Of images in colour the grey ones become
+Files are sorted by name. Those of a folder or zip are taken from its top where
+there are any, as pytorch-fid does, else from every depth; of the formats that
+`difjax sample` writes beside each other one is taken. Nothing is unpacked to
+disk and no file is read whole: a set may be larger than the memory. Every
+reading takes the sha256 of all pixels, and refuses a set that is not what its
+manifest or an earlier reading says. Of images in colour the grey ones become
 RGB and alpha is left out, as every tool does; among grey ones, one in colour is
 an error.
 """
 
 from __future__ import annotations
 
+import collections
 import concurrent.futures
 import dataclasses
 import functools
@@ -24,8 +29,9 @@ import hashlib
 import io
 import pathlib
 import re
+import tarfile
 import types
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -37,8 +43,10 @@ from difjax.data import source as sources
 from difjax.evaluation import npz_images, sample_set
 from difjax.typing import Shape
 
-_LABELS = 'arr_1'
 _ROUNDS = 'samples_*.npz'
+_ROUND = re.compile(r'samples_(\d+)')
+# What `difjax sample` writes: a picture of some, and the same images thrice.
+_GRID, _FORMATS = 'grid.png', ('png', 'webp', 'edm')
 _THREADS = 8  # that decode
 _READ = 256  # images at once where only their bytes are wanted
 
@@ -53,9 +61,9 @@ class ImageSet:
     shape: (H, W, C) of each.
     count: how many.
     parts: makes an iterator of images uint8 [n, H, W, C], n as it likes.
-    read_labels: gives int64 [N], or None.
     protocol: how difjax drew them; None where it did not.
-    known: their fingerprint, where it is noted beside them.
+    known: their fingerprint, where it is noted beside them; a reading of the
+      set holds them to it.
   """
 
   path: str
@@ -63,7 +71,6 @@ class ImageSet:
   shape: Shape
   count: int
   parts: Callable[[], Iterator[np.ndarray]]
-  read_labels: Callable[[], np.ndarray | None] = lambda: None
   protocol: Mapping[str, Any] | None = None
   known: str | None = None
 
@@ -74,24 +81,42 @@ class ImageSet:
     """Gives all images uint8 [size, H, W, C]; the last batch may be shorter.
 
     Raises:
-      DataError: a file is damaged, or of another size than the first.
+      DataError: a file is damaged, or of another size than the first; or the
+        set has another number of images, or other pixels, than it says.
     """
-    return rebatched(self.parts(), size)
-
-  @functools.cached_property
-  def labels(self) -> np.ndarray | None:
-    """Classes int64 [N], where the set has them."""
-    return self.read_labels()
+    total, done = hashlib.sha256(), 0
+    for batch in rebatched(self.parts(), size):
+      total.update(np.ascontiguousarray(batch))
+      done += len(batch)
+      if done > self.count:
+        break
+      yield batch
+    if done != self.count:
+      raise errors.DataError(
+        f'{self.path} says that it has {self.count} images and gives '
+        f'{"more" if done > self.count else done}: make it again'
+      )
+    self._check(total.hexdigest())
 
   @functools.cached_property
   def fingerprint(self) -> str:
     """The sha256 of all pixels in their order, whatever files hold them."""
-    if self.known is not None:
-      return self.known
-    total = hashlib.sha256()
-    for part in self.batches(_READ):
-      total.update(np.ascontiguousarray(part))
-    return total.hexdigest()
+    if self.known is None:
+      collections.deque(self.batches(_READ), maxlen=0)
+    return self.known or vars(self)['fingerprint']
+
+  def _check(self, digest: str) -> None:
+    """Keeps the sha256 of a reading, or holds it to the one that is known.
+
+    Raises:
+      DataError: they differ.
+    """
+    known = self.known or vars(self).setdefault('fingerprint', digest)
+    if digest != known:
+      raise errors.DataError(
+        f'{self.path} holds other images than it did (sha256 {digest[:8]}, not '
+        f'{known[:8]}): a file was replaced or damaged; make it again'
+      )
 
 
 def read(path: str | pathlib.Path) -> ImageSet:
@@ -125,15 +150,10 @@ def of_source(source: sources.Source, path: str = '') -> ImageSet:
   taken = lambda start: source.take(
     np.arange(start, min(start + _READ, len(source)))
   )
-  has_labels = source.num_classes > 0
   return ImageSet(
     path=path or type(source).__name__, kind='source of difjax',
     shape=tuple(source.shape), count=len(source),
     parts=lambda: (taken(start)['image'] for start in starts),
-    read_labels=lambda: (
-      np.concatenate([taken(start)['label'] for start in starts]).astype('i8')
-      if has_labels else None
-    ),
   )  # fmt: skip
 
 
@@ -174,7 +194,7 @@ def _directory(place: pathlib.Path) -> ImageSet:
   if rounds:
     return _rounds(place, rounds)
   if any(place.glob('*.tar')):
-    return of_source(shards.Shards(path=str(place)), str(place))
+    return _tars(place)
   return _files(place, 'folder of images')
 
 
@@ -197,10 +217,6 @@ def _drawn(place: pathlib.Path) -> ImageSet:
   return ImageSet(
     path=str(place), kind='difjax sample', shape=tuple(found.shape),
     count=found.num, parts=lambda: (block.images for block in found),
-    read_labels=lambda: (
-      np.concatenate([block.labels for block in found])
-      if found.labelled else None
-    ),
     protocol={**found.protocol, 'evaluations': drawn.get('evaluations')},
     known=drawn.get('images_sha256'),
   )  # fmt: skip
@@ -209,13 +225,70 @@ def _drawn(place: pathlib.Path) -> ImageSet:
 def _files(place: pathlib.Path, kind: str) -> ImageSet:
   """Opens image files in a folder or zip."""
   source = folders.ImageFolder(path=str(place), labels=False)
-  name, data, _ = source.encoded(0)
+  chosen = _chosen(source.names)
+  name, data, _ = source.encoded(chosen[0])
   first = images.decode(data, name, 1 if _is_grey(data, name) else 3)
   return ImageSet(
-    path=str(place), kind=kind, shape=first.shape, count=len(source),
-    parts=lambda: _decoded(source, first.shape),
-    read_labels=lambda: _listed(place),
+    path=str(place), kind=kind, shape=first.shape, count=len(chosen),
+    parts=lambda: _decoded(source, chosen, first.shape),
   )  # fmt: skip
+
+
+def _chosen(names: Sequence[str]) -> list[int]:
+  """Returns which of some sorted paths are the set, each image once."""
+  parts = [name.partition('/') for name in names]
+  roots = [root if below else '' for root, _, below in parts]
+  at = lambda place: [
+    i for i, root in enumerate(roots) if root == place and names[i] != _GRID
+  ]
+  below = {*roots} - {''}
+  if at('') or not below:
+    return at('') or [0]
+  if below <= {*_FORMATS}:
+    return at(min(below, key=_FORMATS.index))
+  return [i for i, root in enumerate(roots) if root]
+
+
+def _tars(place: pathlib.Path) -> ImageSet:
+  """Opens indexed tars, as grey images where the first of them is grey."""
+  found = of_source(shards.Shards(path=str(place)), str(place))
+  if not _is_grey(*_first_of(min(place.glob('*.tar')))):
+    return found
+  return dataclasses.replace(
+    found, shape=(*found.shape[:2], 1),
+    parts=lambda: (_one_channel(part, place) for part in found.parts()),
+  )  # fmt: skip
+
+
+def _first_of(file: pathlib.Path) -> tuple[bytes, str]:
+  """Reads the first image of a tar, and its name.
+
+  Raises:
+    DataError: there is none, or the tar is damaged.
+  """
+  try:
+    with tarfile.open(file) as archive:
+      for member in archive:
+        if folders.suffix(member.name) in images.SUFFIXES and member.isfile():
+          return archive.extractfile(member).read(), f'{file}/{member.name}'
+  except (OSError, EOFError, tarfile.TarError) as error:
+    raise errors.DataError(
+      f'{file} cannot be read ({error}): fetch it again'
+    ) from error
+  raise errors.DataError(f'{file} has no images: remove it')
+
+
+def _one_channel(pixels: np.ndarray, place: pathlib.Path) -> np.ndarray:
+  """Returns grey images [n, H, W, 1] of their three channels.
+
+  Raises:
+    DataError: one is in colour.
+  """
+  if (pixels != pixels[..., :1]).any():
+    raise errors.DataError(
+      f'{place} has an image in colour and its first is grey: make them alike'
+    )
+  return pixels[..., :1]
 
 
 def _is_grey(data: bytes, name: str) -> bool:
@@ -228,7 +301,7 @@ def _is_grey(data: bytes, name: str) -> bool:
 
 
 def _decoded(
-  source: folders.ImageFolder, shape: Shape
+  source: folders.ImageFolder, chosen: Sequence[int], shape: Shape
 ) -> Iterator[np.ndarray]:
   """Yields the images of files, some at once.
 
@@ -251,21 +324,16 @@ def _decoded(
     return image
 
   with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
-    for start in range(0, len(source), _READ):
-      some = range(start, min(start + _READ, len(source)))
-      yield np.stack([*pool.map(one, some)])
-
-
-def _listed(place: pathlib.Path) -> np.ndarray | None:
-  """Reads the classes of a dataset.json; folders are taken for none."""
-  source = folders.ImageFolder(path=str(place))
-  if source.class_names or not source.num_classes:
-    return None
-  return np.array([source.encoded(i)[2] for i in range(len(source))], np.int64)
+    for start in range(0, len(chosen), _READ):
+      yield np.stack([*pool.map(one, chosen[start : start + _READ])])
 
 
 def _rounds(place: pathlib.Path, files: list[pathlib.Path]) -> ImageSet:
   """Opens the files of score_sde's rounds."""
+  numbers = [int(m[1]) for m in (_ROUND.fullmatch(f.stem) for f in files) if m]
+  gap = next((i for i, n in enumerate(numbers) if n != i), None)
+  if gap is not None:
+    raise errors.DataError(f'{place} lacks samples_{gap}.npz: draw it again')
   heads = [npz_images.look(file) for file in files]
   for file, head in zip(files, heads, strict=True):
     if head.shape[1:] != heads[0].shape[1:]:
@@ -286,7 +354,6 @@ def _npz(place: pathlib.Path) -> ImageSet:
   return ImageSet(
     path=str(place), kind=f'.npz, {head.key}', shape=head.shape[1:],
     count=head.shape[0], parts=head.parts,
-    read_labels=lambda: npz_images.integers(place, _LABELS, head.shape[0]),
   )  # fmt: skip
 
 

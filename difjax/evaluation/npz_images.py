@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import io
+import math
 import pathlib
 import zipfile
 import zlib
@@ -23,7 +24,8 @@ from difjax.typing import Shape
 _KEYS = ('arr_0', 'samples')  # of images, the first that is there
 _READ = 256  # images at once
 _DAMAGED = (
-  OSError, EOFError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error,
+  OSError, EOFError, KeyError, ValueError, OverflowError, MemoryError,
+  RuntimeError, zipfile.BadZipFile, zlib.error,
 )  # fmt: skip
 
 
@@ -51,7 +53,7 @@ class Head:
       DataError: the file is damaged.
     """
     _, *shape = self.shape
-    size = int(np.prod(shape))
+    size = math.prod(shape)
     with (
       _damage(self.file),
       zipfile.ZipFile(self.file) as archive,
@@ -73,19 +75,26 @@ def look(file: pathlib.Path) -> Head:
     DataError: it is damaged, or holds no uint8 [N, H, W, C] by a known name.
   """
   with _damage(file), zipfile.ZipFile(file) as archive:
-    names = [name.removesuffix('.npy') for name in archive.namelist()]
-    key = next((key for key in _KEYS if key in names), None)
+    names = archive.namelist()
+    key = next((key for key in _KEYS if f'{key}.npy' in names), None)
     if key is None:
       raise errors.DataError(
-        f'{file} holds {", ".join(sorted(names)) or "nothing"}, where '
+        f'{file} holds {_listed(names) or "nothing"}, where '
         f'{" or ".join(_KEYS)} is wanted: save the images by that name'
       )
     with archive.open(f'{key}.npy') as member:
       shape, fortran, dtype = _header(member)
-  if dtype != np.uint8 or len(shape) != 4 or not np.prod(shape) or fortran:
+  if dtype != np.uint8 or len(shape) != 4:
     raise errors.DataError(
-      f'{file}: {key} is {dtype} {shape}, not uint8 [N, H, W, C] in the order '
-      'of C: round images to bytes first, by a quantiser that you name'
+      f'{file}: {key} is {dtype} {shape}, not uint8 [N, H, W, C]: round images '
+      'to bytes first, by a quantiser that you name'
+    )
+  if min(shape) < 1:
+    raise errors.DataError(f'{file}: {key} is {shape}: it has no images')
+  if fortran:
+    raise errors.DataError(
+      f'{file}: {key} is in the order of Fortran: save '
+      'numpy.ascontiguousarray of it'
     )
   if shape[-1] not in images.MODES:
     raise errors.DataError(
@@ -95,37 +104,17 @@ def look(file: pathlib.Path) -> Head:
   return Head(file=file, key=key, shape=shape)
 
 
+def _listed(names: list[str]) -> str:
+  """Names the arrays of an archive."""
+  return ', '.join(sorted(name.removesuffix('.npy') for name in names))
+
+
 def _header(member: io.BufferedIOBase) -> tuple[Shape, bool, np.dtype]:
   """Reads shape, order and dtype in front of an array's bytes."""
   version = np.lib.format.read_magic(member)
   if version == (1, 0):
     return np.lib.format.read_array_header_1_0(member)
   return np.lib.format.read_array_header_2_0(member)
-
-
-def integers(file: pathlib.Path, key: str, count: int) -> np.ndarray | None:
-  """Reads integers of an .npz, where there are any.
-
-  Args:
-    file: the .npz.
-    key: the array's name.
-    count: N.
-
-  Returns:
-    int64 [N], or None where there is no such array.
-
-  Raises:
-    DataError: they are no such integers, or the file is damaged.
-  """
-  with _damage(file), np.load(file, allow_pickle=False) as arrays:
-    found = arrays[key] if key in arrays.files else None
-  if found is None:
-    return None
-  if found.shape != (count,) or found.dtype.kind not in 'iu':
-    raise errors.DataError(
-      f'{file}: {key} is {found.dtype} {found.shape}, not {count} classes'
-    )
-  return found.astype(np.int64)
 
 
 @contextlib.contextmanager

@@ -7,9 +7,11 @@ used with another. Of those of other tools nobody knows.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 import pathlib
+import re
 import zipfile
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -21,6 +23,7 @@ from difjax.evaluation import feature_nets, figures, gathered, image_set
 
 _STATISTICS = frozenset({'mu.npy', 'ref_mu.npy', 'pool_3.npy'})
 _IMAGES = 'arr_0.npy'
+UNKNOWN = 'unknown'  # the network of other tools' statistics
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -28,14 +31,19 @@ class Reference:
   """A reference that is found.
 
   Attributes:
-    facts: which it is, as JSON has it.
+    tell: gives which it is; of images that reads them, unless `compute` has.
     compute: gives its statistics on a network.
     images: the set, where it is one.
   """
 
-  facts: Mapping[str, Any]
+  tell: Callable[[], Mapping[str, Any]]
   compute: Callable[[feature_nets.Net], figures.Statistics]
   images: image_set.ImageSet | None = None
+
+  @functools.cached_property
+  def facts(self) -> Mapping[str, Any]:
+    """Which it is, as JSON has it."""
+    return self.tell()
 
 
 def read(path: str | pathlib.Path) -> Reference:
@@ -54,9 +62,11 @@ def read(path: str | pathlib.Path) -> Reference:
   known = metrics.read_reference(place)
   batch = image_set.read(place) if _IMAGES in inside else None
   about = _about(known.about)
+  unsaid = {} if 'network' in about else {'network': UNKNOWN}
   facts = {
     'path': str(place), 'kind': 'statistics', 'count': known.count,
     'sha256': _sha256(place), 'shape': list(batch.shape) if batch else None,
+    **unsaid,
     **{key: about['images'].get(key) for key in ('sha256', 'shape')
        if 'images' in about},  # so that statistics stand for their images
   }  # fmt: skip
@@ -65,10 +75,10 @@ def read(path: str | pathlib.Path) -> Reference:
     _check_network(place, about, net)
     features = known.features
     if batch is not None:
-      features = gathered.gather(batch, net, 'reference').pooled
+      features = gathered.gather(batch, net, 'reference', scores=False).pooled
     return figures.Statistics(known.pooled, known.spatial, features)
 
-  return Reference(facts=facts, compute=compute)
+  return Reference(tell=lambda: facts, compute=compute)
 
 
 def of_networks(
@@ -83,18 +93,19 @@ def of_networks(
   place, counts = pathlib.Path(path), {part.count for part in known.values()}
 
   def compute(net: feature_nets.Net) -> figures.Statistics:
+    ours = net.names.distance
     for name, part in known.items():
-      # Of a network of many files, a distance is called after the file too.
-      if f'{net.names.distance}_'.startswith(f'{name}_'):
+      # With other weights than the published, a distance has their hash too.
+      if re.fullmatch(rf'{re.escape(name)}(_[0-9a-f]{{8}})?', ours):
         return figures.Statistics(part.pooled, part.spatial, part.features)
     raise errors.DataError(
       f'{place} has statistics for {", ".join(sorted(known))}, and not for '
-      f'{net.names.distance}: use a network of those'
+      f'{ours}: use a network of those'
     )
 
-  return Reference(compute=compute, facts={
+  return Reference(compute=compute, tell=lambda: {
     'path': str(place), 'kind': 'statistics', 'sha256': _sha256(place),
-    'shape': None, 'count': counts.pop() if len(counts) == 1 else None,
+    'shape': None, 'count': next(iter(counts)) if len(counts) == 1 else None,
   })  # fmt: skip
 
 
@@ -106,9 +117,9 @@ def of_source(source: sources.Source) -> Reference:
 def of_images(images: image_set.ImageSet) -> Reference:
   """Takes a set of images for a reference."""
   return Reference(
-    facts=image_facts(images), images=images,
+    tell=lambda: image_facts(images), images=images,
     compute=lambda net: figures.statistics_of(
-      gathered.gather(images, net, 'reference')
+      gathered.gather(images, net, 'reference', scores=False)
     ),
   )  # fmt: skip
 
@@ -130,7 +141,7 @@ def write(
   Raises:
     DataError: an image cannot be read, or the file cannot be written.
   """
-  found = gathered.gather(images, net, 'reference')
+  found = gathered.gather(images, net, 'reference', scores=False)
   about = {'network': net.facts, 'images': image_facts(images)}
   metrics.write_statistics(
     path, found.moments, found.spatial, json.dumps(about, sort_keys=True)
@@ -153,7 +164,8 @@ def _about(text: str) -> dict[str, dict[str, Any]]:
   """Reads what `write` has noted; nothing of what others have."""
   try:
     found = json.loads(text or 'null')
-  except ValueError:
+    json.dumps(found, allow_nan=False)  # as a card has it
+  except (ValueError, RecursionError):
     return {}
   if not isinstance(found, dict):
     return {}

@@ -75,9 +75,22 @@ def test_malformed_cards(content, match, tmp_path):
   assert '\n' not in str(caught.value)
 
 
-def test_a_card_with_a_figure_that_is_none(samples, tmp_path):
+def test_a_card_by_statistics_is_not_one_by_images(samples):
+  """The former lacks figures of the latter, such as the kernel distance."""
+  told = made(samples, None)
+  assert card.same(told, small_cards.changed(
+    told, reference__path='x', samples__path='x', samples__kind='x'
+  ))  # fmt: skip
+  other = small_cards.changed(told, reference__kind='statistics')
+  assert not card.same(told, other)
+
+
+@pytest.mark.parametrize('value', ['low', math.nan, math.inf, True, None])
+@pytest.mark.parametrize('key', ['value', 'std', 'low'])
+def test_a_card_with_a_figure_that_is_none(key, value, samples, tmp_path):
   content = dict(made(samples, None))
-  content['figures'] = {'fid': {'value': 'low'}}
+  good = {'value': 1.0, 'better': 'lower', 'depends': []}
+  content['figures'] = {'fid': {**good, key: value}}
   (tmp_path / 'card.json').write_text(json.dumps(content))
   with pytest.raises(errors.DataError, match='a figure without value'):
     card.read(tmp_path)

@@ -120,6 +120,37 @@ def test_scores_are_score_sdes_and_adms():
   assert {'fid', 'kid', 'fid_infinity'} <= set(got)
 
 
+def test_logits_of_a_reference_are_not_kept():
+  real = image_set.of_array(REAL)
+  got = gathered.gather(real, Logits(), scores=False)
+  assert got.logits is got.unbiased is None
+  assert gathered.gather(real, Logits()).logits.shape == (400, 9)
+
+
+def test_a_network_that_loses_images():
+  class Lossy(Logits):
+    def __call__(self, batches):
+      for found in NET(batches):
+        yield feature_nets.Activations(found.pooled[1:])
+
+  with pytest.raises(errors.DataError, match='features of 298 of 300 images'):
+    found(MADE, REAL, net=Lossy())
+
+
+@pytest.mark.parametrize(
+  ('name', 'value'),
+  [
+    ('neighbours', 0), ('neighbours', -1), ('overlap', -1), ('subsets', -1),
+    ('subset', -3), ('subset', 1), ('levels', 0), ('levels', 1), ('draws', -1),
+    ('draws', 1), ('confidence', 1.0), ('confidence', float('nan')),
+    ('seed', -1), ('overlap', 1.5), ('overlap', True), ('limit_entries', -1),
+  ],
+)  # fmt: skip
+def test_conventions_that_cannot_be(name, value):
+  with pytest.raises(errors.ConfigError, match=f'figures.{name}={value}: give'):
+    figures.Figures(**{name: value})
+
+
 def test_few_images_leave_figures_out():
   got = found(MADE[:20], REAL, figures.Figures())
   assert set(got.figures) == {
@@ -154,5 +185,5 @@ def test_pixels_are_for_small_images():
 
 def test_a_network_of_another_kind_of_images(tmp_path):
   """Grey and RGB are not compared silently."""
-  with pytest.raises(errors.DataError, match='same network'):
+  with pytest.raises(errors.DataError, match='for pixels images of one shape'):
     found(MADE, REAL.repeat(3, axis=-1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import operator
 import pathlib
 
@@ -53,7 +54,7 @@ def test_only_the_published_inception_gives_an_fid(
     'title': 'inception' if published else 'inception_01234567',
     'weights_sha256': '0123456789', 'published_weights': published,
     'convention': 'clean-fid', 'resize': 'antialiased_bicubic',
-    'rounded': False,
+    'rounded': False, 'clipped': True,
     'size': [299, 299], 'zero': [128.0], 'unit': [128.0],
     'precision': 'float32, highest',
   }  # fmt: skip
@@ -66,6 +67,8 @@ def test_conventions_by_name(name, monkeypatch):
   )
   net = feature_networks.Inception(convention=name).load()
   assert net.facts['convention'] == name
+  way = {field.name for field in dataclasses.fields(resize.Convention)}
+  assert way - {'matrix'} <= {*net.facts}  # the matrix is `resize`
 
 
 def test_a_convention_that_is_none():
