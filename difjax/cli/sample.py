@@ -95,7 +95,7 @@ def main(argv: list[str]) -> int:
   """Samples; returns the exit code."""
   place, argv = arguments.take_job(argv)
   workdir, values = arguments.of_run(argv, define, __doc__, 'sampler', *LEADS)
-  if workdir is None or values.out is None:
+  if workdir is None or not values.out:
     raise errors.ConfigError('sample needs --workdir=DIR and --out=DIR')
   draw = drawer(workdir, values)
 

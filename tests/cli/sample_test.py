@@ -106,6 +106,11 @@ def test_missing_flags(argv, refused):
   refused(2, 'sample', *argv)
 
 
+def test_an_empty_out_is_not_the_current_folder(trained, refused):
+  line = refused(2, 'sample', f'--workdir={trained}', '--out=')
+  assert 'needs --workdir=DIR and --out=DIR' in line
+
+
 def test_a_folder_with_files_is_left_alone(trained, tmp_path, refused):
   (tmp_path / '000000.png').write_text('mine')
   line = refused(2, 'sample', f'--workdir={trained}', f'--out={tmp_path}')
