@@ -54,7 +54,7 @@ def test_train_resume_sample(tmp_path):
   assert labels.dtype == np.int64
   assert labels.tolist() == [i % 10 for i in range(20)]
   for i, image in enumerate(images):
-    with Image.open(out / f'{i:06d}.png') as picture:
+    with Image.open(out / 'png' / f'{i:06d}.png') as picture:
       np.testing.assert_array_equal(np.asarray(picture), image[..., 0])
   with Image.open(out / 'grid.png') as picture:
     assert min(picture.size) >= 2 * 8

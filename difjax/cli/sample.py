@@ -33,8 +33,9 @@ guidance, one or several, applied in this order; difjax.evaluation has more:
 DIR/blocks holds what is drawn, block by block. After a kill the same command
 draws what is missing, with however many processes and devices, to the same
 bytes; another protocol is refused by what differs. On a set that is whole,
-other --formats are written of the same images: npz is samples.npz for ADM's
-evaluator, zip and edm are the layouts of EDM, tfds is array_record.
+other --formats are written of the same images: png and webp are folders of
+files for pytorch-fid, npz is samples.npz for ADM's evaluator, zip and edm are
+the layouts of EDM, tfds is array_record.
 
 A job of several processes is the same command in each, as in difjax train:
 --coordinator=HOST:PORT --num_processes=N --process_id=I where no platform says.
@@ -94,7 +95,7 @@ def main(argv: list[str]) -> int:
   """Samples; returns the exit code."""
   place, argv = arguments.take_job(argv)
   workdir, values = arguments.of_run(argv, define, __doc__, 'sampler', *LEADS)
-  if workdir is None or values.out is None:
+  if workdir is None or not values.out:
     raise errors.ConfigError('sample needs --workdir=DIR and --out=DIR')
   draw = drawer(workdir, values)
 

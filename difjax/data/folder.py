@@ -3,11 +3,13 @@
 Classes come from `dataset.json` where there is one (the layout of StyleGAN
 and EDM: {"labels": [["00000/img0.png", 6], ...]}), else they are the folders,
 in sorted order, at the level where the paths first part: `dog/` and `cat/`,
-whether or not a zip wraps them in one more folder.
+whether or not a zip wraps them in one more folder. All files that it lists have
+to be there, whether or not classes are read.
 """
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import functools
 import json
@@ -15,7 +17,7 @@ import os
 import pathlib
 import zipfile
 import zlib
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -24,6 +26,7 @@ from difjax.data import images, source
 from difjax.typing import Array
 
 LABEL_FILE = 'dataset.json'
+_LARGEST = 2**30  # bytes of a member of a zip: no image has as many
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -50,6 +53,12 @@ class ImageFolder(images.Encoded):
       raise errors.DataError(
         f'{self.path} has no images: files must end in '
         f'{", ".join(sorted(images.SUFFIXES))}'
+      )
+    absent = sorted({*(self._listed or {})} - {*self._store.sizes})
+    if absent:
+      raise errors.DataError(
+        f'{self.path}/{LABEL_FILE} lists {len(absent)} files that are not '
+        f'there, such as {absent[0]}: fetch them, or leave them out of it'
       )
     return names
 
@@ -100,13 +109,20 @@ class ImageFolder(images.Encoded):
     """Labels [N] int32, or None where there are none."""
     if not self.labels:
       return None
-    if LABEL_FILE in self._store.sizes:
-      data = self._store.read(LABEL_FILE)
-      return parse_labels(data, self.names, f'{self.path}/{LABEL_FILE}')
-    if '' in self._folders:
+    if self._listed is not None:
+      where = f'{self.path}/{LABEL_FILE}'
+      return _classes(self._listed, self.names, where)
+    if LABEL_FILE in self._store.sizes or '' in self._folders:
       return None
     _, labels = np.unique(self._folders, return_inverse=True)
     return labels.astype(np.int32)
+
+  @functools.cached_property
+  def _listed(self) -> dict[str, Any] | None:
+    """Classes by name in dataset.json; None where there are none."""
+    if LABEL_FILE not in self._store.sizes:
+      return None
+    return _pairs(self._store.read(LABEL_FILE), f'{self.path}/{LABEL_FILE}')
 
 
 class Store(Protocol):
@@ -170,10 +186,22 @@ class Zip:
           f'{self.path}: member {member.filename!r} points outside the zip: '
           'make the zip again with relative paths'
         )
-    return {member.filename: member.file_size for member in members}
+    found = {member.filename: member.file_size for member in members}
+    if len(found) < len(members):
+      names = collections.Counter(member.filename for member in members)
+      raise errors.DataError(
+        f'{self.path}: {names.most_common(1)[0][0]!r} is there more than once: '
+        'make the zip again with one member of each name'
+      )
+    return found
 
   def read(self, name: str) -> bytes:
     """Content of a member; a zip file's handle may be shared by threads."""
+    if self.sizes[name] > _LARGEST:
+      raise errors.DataError(
+        f'{self.path}/{name} has {self.sizes[name]} bytes, as no image has: '
+        'leave it out of the zip'
+      )
     try:
       return self._file.read(name)
     except (OSError, RuntimeError, zipfile.BadZipFile, zlib.error) as e:
@@ -182,26 +210,41 @@ class Zip:
       ) from e
 
 
-def parse_labels(
-  data: bytes, names: tuple[str, ...], where: str
-) -> Array | None:
-  """Labels [N] int32 of `names` from the text of a dataset.json.
+def _pairs(data: bytes, where: str) -> dict[str, Any] | None:
+  """Classes by name from the text of a dataset.json.
 
   Returns None where the file states `"labels": null`.
 
   Raises:
-    DataError: if a label is missing, or is not a whole number from 0.
+    DataError: the file is another.
   """
   try:
     pairs = json.loads(data)['labels']
     if pairs is None:
       return None
-    known = {name.replace('\\', '/'): label for name, label in pairs}
-    labels = np.array([known[name] for name in names])
-  except (ValueError, KeyError, TypeError, AttributeError) as e:
+    return {name.replace('\\', '/'): label for name, label in pairs}
+  except (
+    ValueError, KeyError, TypeError, AttributeError, RecursionError,
+  ) as e:  # fmt: skip
     raise errors.DataError(
-      f'{where} does not label every image ({e!r}): it must map "labels" to '
-      'pairs [name, class], or set labels=False'
+      f'{where} is broken ({e!r}): it must map "labels" to pairs [name, class] '
+      'or null; fetch it again, or remove it'
+    ) from e
+
+
+def _classes(
+  known: dict[str, Any], names: tuple[str, ...], where: str
+) -> Array:
+  """Labels [N] int32 of `names`.
+
+  Raises:
+    DataError: a label is missing, or is not a whole number from 0.
+  """
+  try:
+    labels = np.array([known[name] for name in names])
+  except (KeyError, ValueError) as e:
+    raise errors.DataError(
+      f'{where} does not label every image ({e!r}): set labels=False'
     ) from e
   if labels.ndim != 1 or labels.dtype.kind not in 'iu' or labels.min() < 0:
     raise errors.DataError(

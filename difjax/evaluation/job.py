@@ -252,8 +252,7 @@ def _close(
   leave together: jax takes a process that left before the others for lost.
   """
   if not distributed.is_first():
-    ready = sample_formats.paths(found, formats).values()
-    while not (found.finished() and all(path.exists() for path in ready)):
+    while not found.finished() or sample_formats.missing(found, formats):
       time.sleep(_POLL)
     return
   found.wait()

@@ -2,7 +2,7 @@
 
 | name      | in DIR                           | read by                       |
 |-----------|----------------------------------|-------------------------------|
-| png       | 000000.png ...                   | pytorch-fid, clean-fid, eyes  |
+| png       | png/000000.png ...               | pytorch-fid, clean-fid, eyes  |
 | grid      | grid.png, of the first hundred   | eyes                          |
 | npz       | samples.npz: arr_0, arr_1        | ADM's evaluator               |
 | webp      | webp/000000.webp, lossless       | clean-fid, torch-fidelity     |
@@ -13,8 +13,9 @@
 | tfds      | tfds/samples/1.0.0, array_record | tensorflow-datasets, grain    |
 
 Every writer reads the blocks one by one, so that a set need not fit in memory,
-and what it writes takes its name when it is whole. An image is called by its
-index. Bytes follow from the set alone: members of archives have no date.
+and what it writes takes its name when it is whole: of several that write one
+format at once, the first to be done gives it. An image is called by its index.
+Bytes follow from the set alone: members of archives have no date.
 """
 
 from __future__ import annotations
@@ -28,8 +29,10 @@ import pathlib
 import shutil
 import tarfile
 import types
+import uuid
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -44,9 +47,11 @@ _DATE = (1980, 1, 1, 0, 0, 0)  # the least that a zip can say
 
 
 def png(samples: sample_set.SampleSet, out: pathlib.Path) -> None:
-  """Writes PNG files beside each other; `out` is the last of them."""
-  for index, image, _ in _each(samples):
-    plots.save_png(out.parent / f'{index:06d}.png', image)
+  """Writes a folder of PNG files and nothing else."""
+  with _renamed(out) as partial:
+    partial.mkdir()
+    for index, image, _ in _each(samples):
+      (partial / f'{index:06d}.png').write_bytes(plots.png(image))
 
 
 def grid(samples: sample_set.SampleSet, out: pathlib.Path) -> None:
@@ -56,7 +61,9 @@ def grid(samples: sample_set.SampleSet, out: pathlib.Path) -> None:
     first.append(image)
     if len(first) == _SHOWN:
       break
-  plots.save_png(out, plots.grid(np.stack(first), min(10, len(first))))
+  picture = plots.grid(np.stack(first), min(10, len(first)))
+  with _renamed(out) as partial:
+    partial.write_bytes(plots.png(picture))
 
 
 def npz(samples: sample_set.SampleSet, out: pathlib.Path) -> None:
@@ -85,9 +92,10 @@ def webp(samples: sample_set.SampleSet, out: pathlib.Path) -> None:
 def edm(samples: sample_set.SampleSet, out: pathlib.Path) -> None:
   """Writes EDM's folders of a thousand PNG files, the index as the seed."""
   with _renamed(out) as partial:
+    partial.mkdir()
     for index, image, _ in _each(samples):
       folder = partial / f'{index - index % _SUBFOLDER:06d}'
-      folder.mkdir(parents=True, exist_ok=True)
+      folder.mkdir(exist_ok=True)
       (folder / f'{index:06d}.png').write_bytes(plots.png(image))
 
 
@@ -104,11 +112,16 @@ def edm_zip(samples: sample_set.SampleSet, out: pathlib.Path) -> None:
 
 
 def score_sde(samples: sample_set.SampleSet, out: pathlib.Path) -> None:
-  """Writes a file for each block, its round counted from 0."""
-  with _renamed(out) as partial:
-    partial.mkdir()
-    for i, block in enumerate(samples):
-      np.savez_compressed(partial / f'samples_{i}.npz', samples=block.images)
+  """Writes a file for each block, its round counted from 0, backwards.
+
+  Statistics may be in the folder already, so that it is no sign of samples; the
+  file of round 0 is, as it comes last.
+  """
+  for i, number in reversed([*enumerate(samples.blocks)]):
+    block = samples.read(number)
+    out.mkdir(exist_ok=True)
+    with _renamed(out / f'samples_{i}.npz') as partial, partial.open('wb') as f:
+      np.savez_compressed(f, samples=block.images)
 
 
 def tar(samples: sample_set.SampleSet, out: pathlib.Path) -> None:
@@ -132,17 +145,32 @@ def tfds(samples: sample_set.SampleSet, out: pathlib.Path) -> None:
 
 
 Writer = Callable[[sample_set.SampleSet, pathlib.Path], None]
-# Where each writes, {last} being the index of the last image, and how.
+
+
+class Format(NamedTuple):
+  """A format.
+
+  Attributes:
+    place: the file or folder in DIR.
+    write: writes it.
+    last: what appears last in a folder that appears before it is whole.
+  """
+
+  place: str
+  write: Writer
+  last: str = ''
+
+
 NAMED = types.MappingProxyType({
-  'png': ('{last:06d}.png', png),
-  'grid': ('grid.png', grid),
-  'npz': ('samples.npz', npz),
-  'webp': ('webp', webp),
-  'edm': ('edm', edm),
-  'zip': ('samples.zip', edm_zip),
-  'score_sde': ('score_sde', score_sde),
-  'tar': ('tar', tar),
-  'tfds': ('tfds', tfds),
+  'png': Format('png', png),
+  'grid': Format('grid.png', grid),
+  'npz': Format('samples.npz', npz),
+  'webp': Format('webp', webp),
+  'edm': Format('edm', edm),
+  'zip': Format('samples.zip', edm_zip),
+  'score_sde': Format('score_sde', score_sde, last='samples_0.npz'),
+  'tar': Format('tar', tar),
+  'tfds': Format('tfds', tfds),
 })
 
 
@@ -161,7 +189,7 @@ def check(names: Sequence[str], channels: int) -> None:
       raise errors.ConfigError(
         f'there is no format {name!r}; there are: {", ".join(NAMED)}'
       )
-  pictures = [name for name in names if NAMED[name][1] not in (npz, score_sde)]
+  pictures = [n for n in names if NAMED[n].write not in (npz, score_sde)]
   if pictures and channels not in images.MODES:
     raise errors.ConfigError(
       f'{pictures[0]} holds images of 1, 3 or 4 channels, not {channels}: use '
@@ -172,11 +200,18 @@ def check(names: Sequence[str], channels: int) -> None:
 def paths(
   samples: sample_set.SampleSet, names: Sequence[str]
 ) -> dict[str, pathlib.Path]:
-  """Returns by format the file or folder that is there when it is written."""
-  last = samples.first + samples.num - 1
+  """Returns by format the file or folder that it is written to."""
+  return {name: samples.folder / NAMED[name].place for name in names}
+
+
+def missing(
+  samples: sample_set.SampleSet, names: Sequence[str]
+) -> dict[str, pathlib.Path]:
+  """Returns those of `paths` that are not there yet, or not whole."""
   return {
-    name: samples.folder / NAMED[name][0].format(last=last) for name in names
-  }
+    name: out for name, out in paths(samples, names).items()
+    if not (out / NAMED[name].last).exists()
+  }  # fmt: skip
 
 
 def write(samples: sample_set.SampleSet, names: Sequence[str]) -> None:
@@ -185,11 +220,8 @@ def write(samples: sample_set.SampleSet, names: Sequence[str]) -> None:
   Raises:
     DataError: a block cannot be read.
   """
-  for partial in samples.folder.glob('.*.png.*'):  # of what was killed
-    _remove(partial)
-  for name, out in paths(samples, names).items():
-    if not out.exists():
-      NAMED[name][1](samples, out)
+  for name, out in missing(samples, names).items():
+    NAMED[name].write(samples, out)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -249,19 +281,28 @@ def _parts(items: Iterator, total: int, size: int) -> Iterator[Iterator]:
 
 @contextlib.contextmanager
 def _renamed(out: pathlib.Path) -> Iterator[pathlib.Path]:
-  """Gives a path to write to, which takes its name if all went well."""
-  partial = out.with_name(f'.{out.name}.partial')
-  _remove(partial)
+  """Gives a path to write to, which takes its name if all went well.
+
+  Once the name is taken, whoever took it, other paths are of no use: those of
+  writers that were killed are removed, and those of writers at work, who then
+  find the name taken.
+  """
+  partial = out.with_name(f'.{out.name}.{uuid.uuid4().hex[:12]}')
   try:
     yield partial
     partial.rename(out)
+  except Exception:  # each library has its own for a file that went
+    if not out.exists():
+      raise
   finally:
     _remove(partial)
+  for other in out.parent.glob(f'.{out.name}.*'):
+    _remove(other)
 
 
 def _remove(path: pathlib.Path) -> None:
   if path.is_dir():
-    shutil.rmtree(path)
+    shutil.rmtree(path, ignore_errors=True)  # its writer may be at work
   else:
     path.unlink(missing_ok=True)
 

@@ -17,6 +17,7 @@ import dataclasses
 import hashlib
 import io
 import json
+import math
 import pathlib
 import time
 import zipfile
@@ -146,7 +147,12 @@ class SampleSet:
       arrays['arr_1'] = found.labels
     target = io.BytesIO()
     np.savez(target, **arrays)
-    plots.write(self._place / _file_name(block), target.getvalue(), sync=True)
+    file = self._place / _file_name(block)
+    try:
+      plots.write(file, target.getvalue(), sync=True)
+    except FileNotFoundError:  # another had the block before, and finished
+      if not file.exists():
+        raise
 
   def read(self, block: int) -> Block:
     """Reads a block.
@@ -191,7 +197,8 @@ class SampleSet:
     """Notes in the manifest what was drawn, once no block is missing.
 
     Digests of all pixels and labels, which do not follow from the size of a
-    block, and evaluations. What killed processes left half-written goes.
+    block, and evaluations. What killed processes left half-written goes, and
+    what others still write of blocks that are there.
     """
     for partial in self._place.glob('.*.npz.*'):
       partial.unlink(missing_ok=True)
@@ -210,8 +217,23 @@ class SampleSet:
     })
 
   def finished(self) -> Mapping[str, Any] | None:
-    """Returns what `finish` has noted of a set that is whole, else None."""
-    return configs.load(self._place / MANIFEST).get('drawn') or None
+    """Returns what `finish` has noted of a set that is whole, else None.
+
+    Raises:
+      DataError: the manifest is malformed.
+    """
+    file = self._place / MANIFEST
+    drawn = configs.load(file).get('drawn') or {}
+    try:
+      if drawn and not all((
+        _is_text(drawn['images_sha256']),
+        math.isfinite(drawn['evaluations']['mean']),
+        _is_whole(drawn['evaluations']['most'], 0),
+      )):  # fmt: skip
+        raise ValueError('drawn')
+    except (KeyError, TypeError, ValueError) as e:
+      raise _no_manifest(file, e) from e
+    return drawn or None
 
   @property
   def _place(self) -> pathlib.Path:
@@ -238,16 +260,13 @@ def load(folder: pathlib.Path) -> SampleSet:
   file = pathlib.Path(folder) / FOLDER / MANIFEST
   content = configs.load(file)
   try:
-    about = dict(content['set'])
+    about, protocol = dict(content['set']), dict(content['protocol'])
+    _check_fields(about)
     for key in ('shape', 'class_names'):
       about[key] = tuple(about[key])
-    return SampleSet(
-      folder=pathlib.Path(folder), protocol=content['protocol'], **about
-    )
+    return SampleSet(folder=pathlib.Path(folder), protocol=protocol, **about)
   except (KeyError, TypeError, ValueError) as e:
-    raise errors.DataError(
-      f'{file} is no manifest of samples ({e!r}): draw them again'
-    ) from e
+    raise _no_manifest(file, e) from e
 
 
 def digest(*parts: Any) -> str:
@@ -280,6 +299,40 @@ def _check_same(
       f'{file.parent.parent} holds samples of another protocol '
       f'({"; ".join(changed)}): use another --out'
     )
+
+
+def _check_fields(about: Mapping[str, Any]) -> None:
+  """Refuses what no set says of itself.
+
+  Raises:
+    KeyError, TypeError, ValueError: a field is left out, or off.
+  """
+  shape, names = about['shape'], about['class_names']
+  sound = {
+    'shape': len(shape) == 3 and all(_is_whole(side, 1) for side in shape),
+    'num': _is_whole(about['num'], 1),
+    'first': _is_whole(about['first'], 0),
+    'size': _is_whole(about['size'], 1),
+    'labelled': isinstance(about['labelled'], bool),
+    'class_names': isinstance(names, list) and all(map(_is_text, names)),
+    'num_classes': _is_whole(about['num_classes'], 0),
+  }
+  if not all(sound.values()):
+    raise ValueError(', '.join(name for name in sound if not sound[name]))
+
+
+def _is_whole(value: Any, least: int) -> bool:
+  return type(value) is int and least <= value < 2**31  # True is an int
+
+
+def _is_text(value: Any) -> bool:
+  return isinstance(value, str)
+
+
+def _no_manifest(file: pathlib.Path, error: Exception) -> errors.DataError:
+  return errors.DataError(
+    f'{file} is no manifest of samples ({error!r}): draw them again'
+  )
 
 
 def _file_name(block: int) -> str:

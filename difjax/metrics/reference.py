@@ -106,7 +106,10 @@ def write_meanflow(
 
 
 def write_features(
-  path: str | os.PathLike, features: Array, logits: Array | None = None
+  path: str | os.PathLike,
+  features: Array,
+  logits: Array | None = None,
+  about: str = '',
 ) -> None:
   """Writes what score_sde reads as a reference: `pool_3`, perhaps `logits`.
 
@@ -114,6 +117,7 @@ def write_features(
     path: a file whose name ends in .npz; replaced in one step.
     features: [N, d].
     logits: [N, K].
+    about: what is to be known of them; other readers pass over it.
 
   Raises:
     DataError: malformed features, or the file cannot be written.
@@ -123,6 +127,8 @@ def write_features(
     arrays[_LOGITS] = logits
   for array in arrays.values():
     statistics.as_features(array)
+  if about:
+    arrays[_ABOUT] = np.array(about)
   _save(pathlib.Path(path), arrays)
 
 

@@ -28,8 +28,9 @@ def sampled(trained, tmp_path_factory):
 
 def test_files(sampled):
   names = {path.name for path in sampled.iterdir()}
-  images = {f'{i:06d}.png' for i in range(5, 17)}
-  assert names == images | {'blocks', 'grid.png', 'samples.npz'}
+  assert names == {'blocks', 'grid.png', 'png', 'samples.npz'}
+  images = {path.name for path in (sampled / 'png').iterdir()}
+  assert images == {f'{i:06d}.png' for i in range(5, 17)}
 
 
 def test_arrays_are_those_of_the_files(sampled):
@@ -41,7 +42,7 @@ def test_arrays_are_those_of_the_files(sampled):
   assert labels.dtype == np.int64
   assert labels.tolist() == [(3, 7)[i % 2] for i in range(5, 17)]
   for i, image in zip(range(5, 17), images, strict=True):
-    with Image.open(sampled / f'{i:06d}.png') as picture:
+    with Image.open(sampled / 'png' / f'{i:06d}.png') as picture:
       assert picture.mode == 'L'
       np.testing.assert_array_equal(np.asarray(picture), image[..., 0])
   assert len(np.unique(images.reshape(12, -1), axis=0)) == 12
@@ -55,8 +56,8 @@ def test_the_same_call_gives_the_same_bytes(sampled, trained, tmp_path, call):
   )  # fmt: skip
   assert code == 0, err
   for name in ('000009.png', '000010.png'):
-    assert (tmp_path / 'out' / name).read_bytes() == (
-      sampled / name
+    assert (tmp_path / 'out' / 'png' / name).read_bytes() == (
+      sampled / 'png' / name
     ).read_bytes()
   lines = out.splitlines()
   assert lines[0] == '2 images, 4.0 network evaluations each (at most 4)'
@@ -103,6 +104,11 @@ def test_a_mistake_is_named(flag, code, named, trained, tmp_path, refused):
 @pytest.mark.parametrize('argv', [[], ['--workdir=x'], ['--out=x']])
 def test_missing_flags(argv, refused):
   refused(2, 'sample', *argv)
+
+
+def test_an_empty_out_is_not_the_current_folder(trained, refused):
+  line = refused(2, 'sample', f'--workdir={trained}', '--out=')
+  assert 'needs --workdir=DIR and --out=DIR' in line
 
 
 def test_a_folder_with_files_is_left_alone(trained, tmp_path, refused):

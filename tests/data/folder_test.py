@@ -103,6 +103,63 @@ def test_bad_dataset_json_is_named(tmp_path, text):
     folder.ImageFolder(path=str(tmp_path))[0]
 
 
+@pytest.mark.parametrize('packed', [False, True])
+@pytest.mark.parametrize('labels', [False, True])
+def test_dataset_json_that_lists_more_than_is_there(tmp_path, packed, labels):
+  """Files were lost: what is left is another data set."""
+  root = tmp_path / 'edm'
+  fill(root, ['00000/a.png', '00000/b.png'])
+  pairs = [[f'00000/{name}.png', 0] for name in 'abcd']
+  (root / 'dataset.json').write_text(json.dumps({'labels': pairs}))
+  path = pack(root, tmp_path / 'edm.zip') if packed else root
+  with pytest.raises(errors.DataError, match=r'2 files .* 00000/c\.png'):
+    len(folder.ImageFolder(path=str(path), labels=labels))
+
+
+@pytest.mark.parametrize(
+  'text', ['', '{}', '{"labels": [["a.png"]]}', 9999 * '['],
+  ids=['empty', 'bare', 'short', 'deep'],
+)  # fmt: skip
+def test_broken_dataset_json_without_labels(tmp_path, text):
+  fill(tmp_path, ['a.png'])
+  (tmp_path / 'dataset.json').write_text(text)
+  with pytest.raises(errors.DataError, match=r'dataset\.json is broken'):
+    folder.ImageFolder(path=str(tmp_path), labels=False)[0]
+
+
+def test_odd_labels_do_no_harm_where_none_are_read(tmp_path):
+  fill(tmp_path, ['a.png', 'b.png'])
+  text = '{"labels": [["a.png", [0.5, 0.1]]]}'
+  (tmp_path / 'dataset.json').write_text(text)
+  assert len(folder.ImageFolder(path=str(tmp_path), labels=False)) == 2
+  with pytest.raises(errors.DataError, match='does not label every image'):
+    folder.ImageFolder(path=str(tmp_path))[0]
+
+
+@pytest.mark.filterwarnings('ignore:Duplicate name')
+def test_members_of_one_name_are_refused(tmp_path):
+  fill(tmp_path, ['a.png', 'b.png'])
+  with zipfile.ZipFile(tmp_path / 'a.zip', 'w') as file:
+    for name in ('a.png', 'b.png', 'b.png'):
+      file.write(tmp_path / name, name)
+  with pytest.raises(errors.DataError, match=r"'b\.png' is there more than"):
+    len(folder.ImageFolder(path=str(tmp_path / 'a.zip')))
+
+
+def test_a_member_of_many_bytes_is_not_unpacked(tmp_path):
+  """A small zip says that its member has 2 GiB."""
+  fill(tmp_path, ['a.png'])
+  path = tmp_path / 'a.zip'
+  with zipfile.ZipFile(path, 'w') as file:
+    file.write(tmp_path / 'a.png', 'a.png')
+  data = bytearray(path.read_bytes())
+  at = data.rindex(b'PK\x01\x02') + 24  # its size, in the directory
+  data[at : at + 4] = (2**31).to_bytes(4, 'little')
+  path.write_bytes(data)
+  with pytest.raises(errors.DataError, match=r'a\.png has 2147483648 bytes'):
+    folder.ImageFolder(path=str(path))[0]
+
+
 def test_flat_folders_have_no_labels(tmp_path):
   fill(tmp_path, ['b.png', 'a.png'])
   images = folder.ImageFolder(path=str(tmp_path), channels=1)

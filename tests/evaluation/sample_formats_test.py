@@ -70,7 +70,7 @@ def test_npz_of_no_labels(bare):
 
 
 @pytest.mark.parametrize(('name', 'pattern', 'mode'), [
-  ('png', '*.png', 'RGB'), ('webp', 'webp/*.webp', 'RGB'),
+  ('png', 'png/*', 'RGB'), ('webp', 'webp/*', 'RGB'),
 ])  # fmt: skip
 def test_plain_folders(samples, name, pattern, mode):
   write(samples, name)
@@ -90,8 +90,7 @@ def test_grey_and_transparent_images(tmp_path, name, channels):
   if name == 'tar':
     source = data.Shards(path=str(path), channels=channels)
   else:
-    place = {'png': samples.folder}.get(name, path)
-    source = data.ImageFolder(path=str(place), channels=channels)
+    source = data.ImageFolder(path=str(path), channels=channels)
   expected = np.stack([
     drawn_sets.pixels(i, (6, 6, channels)) for i in INDICES[:3]
   ])
@@ -225,7 +224,7 @@ def test_array_record_files(samples):
 
 
 @pytest.mark.parametrize(
-  'name', ['npz', 'zip', 'tar', 'edm', 'webp', 'score_sde']
+  'name', ['npz', 'zip', 'tar', 'edm', 'png', 'webp', 'score_sde']
 )
 def test_bytes_follow_from_the_set_alone(samples, tmp_path, name):
   """Drawn in another order, by other blocks, later: the same files."""
@@ -252,10 +251,90 @@ def test_what_fails_leaves_nothing(samples, name):
   path = sample_formats.paths(samples, [name])[name]
   with pytest.raises(errors.DataError, match=f'{broken:06d}'):
     sample_formats.write(samples, [name])
-  assert not path.exists()
-  assert not list(samples.folder.glob('.*'))
+  assert sample_formats.missing(samples, [name]) == {name: path}
+  assert not list(samples.folder.rglob('.*'))
   file.write_bytes(sound)
   assert write(samples, name).exists()
+
+
+def tree(folder):
+  """Content by name, hidden files too; an index of tars has times of files."""
+  return {
+    str(p.relative_to(folder)): p.name == 'difjax_tars.npz' or p.read_bytes()
+    for p in folder.rglob('*') if p.is_file()
+  }  # fmt: skip
+
+
+@pytest.mark.parametrize('name', sample_formats.NAMED)
+def test_two_that_write_at_once(samples, name, tmp_path, monkeypatch):
+  """One begins and is done while another has written half of the blocks."""
+  alone = drawn_sets.whole(tmp_path / 'alone')
+  write(alone, name)
+  read, left = sample_set.SampleSet.read, [3]  # the block to stop at
+
+  def interrupted(self, block):
+    if block in left:
+      left.remove(block)
+      write(self, name)
+      assert tree(self.folder).keys() >= tree(alone.folder).keys()
+    return read(self, block)
+
+  with monkeypatch.context() as patch:
+    patch.setattr(sample_set.SampleSet, 'read', interrupted)
+    write(samples, name)
+  assert not left
+  assert tree(samples.folder) == tree(alone.folder)
+
+
+def test_the_later_of_two_gives_way(tmp_path):
+  """The first to begin is done first; the other's path is gone by then."""
+  out = tmp_path / 'edm'
+  both = [sample_formats._renamed(out) for _ in range(2)]
+  early, late = (each.__enter__() for each in both)
+  for partial in (early, late):
+    partial.mkdir()
+    (partial / '0').write_text('0')
+  (early / '1').write_text('1')
+  both[0].__exit__(None, None, None)
+  assert tree(out) == {'0': b'0', '1': b'1'}
+  with pytest.raises(FileNotFoundError) as gone:
+    (late / '1').write_text('1')
+  assert both[1].__exit__(gone.type, gone.value, gone.tb)
+  assert [path.name for path in tmp_path.iterdir()] == ['edm']
+  assert tree(out) == {'0': b'0', '1': b'1'}
+
+
+def test_a_disk_that_fails_is_told(samples, monkeypatch):
+  def full(image):
+    raise OSError(28, 'No space left on device')
+
+  monkeypatch.setattr(sample_formats.plots, 'png', full)
+  for name in ('png', 'grid', 'edm', 'zip', 'tar'):
+    with pytest.raises(OSError, match='No space left'):
+      sample_formats.write(samples, [name])
+  assert [path.name for path in samples.folder.iterdir()] == ['blocks']
+
+
+def test_what_was_killed_leaves_nothing_for_long(samples):
+  for name in ('.png.0123456789ab', '.tfds.0123456789ab'):
+    (samples.folder / name / 'deeper').mkdir(parents=True)
+  (samples.folder / '.grid.png.0123456789ab').write_bytes(b'half a grid')
+  sample_formats.write(samples, ['png', 'grid', 'tfds'])
+  assert not list(samples.folder.glob('.*'))
+
+
+def test_score_sde_beside_statistics(samples):
+  """A folder that others made, or left unfinished, is no sign of samples."""
+  folder = samples.folder / 'score_sde'
+  folder.mkdir()
+  (folder / 'statistics_0.npz').write_bytes(b'statistics')
+  (folder / 'samples_5.npz').write_bytes(b'of a writer that was killed')
+  assert [*sample_formats.missing(samples, ['score_sde'])] == ['score_sde']
+  write(samples, 'score_sde')
+  assert sample_formats.missing(samples, ['score_sde']) == {}
+  found = [np.load(folder / f'samples_{i}.npz')['samples'] for i in range(6)]
+  np.testing.assert_array_equal(np.concatenate(found), PIXELS)
+  assert (folder / 'statistics_0.npz').read_bytes() == b'statistics'
 
 
 def test_formats_are_checked_before():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -141,6 +142,43 @@ def test_a_manifest_that_is_none(whole, text):
     sample_set.load(whole.folder)
   with pytest.raises(errors.ConfigError, match='has no protocol'):
     whole.begin()
+
+
+@pytest.mark.parametrize(('part', 'name', 'value'), [
+  ('set', 'num', -5), ('set', 'num', '5'), ('set', 'num', True),
+  ('set', 'num', 2**31), ('set', 'first', -1), ('set', 'size', 0),
+  ('set', 'size', 4.0), ('set', 'num_classes', None), ('set', 'labelled', 1),
+  ('set', 'class_names', 'ab'), ('set', 'class_names', [3]),
+  ('set', 'shape', [6, 6]), ('set', 'shape', [6, 6, 0]), ('set', 'shape', 6),
+  ('set', 'mane', 3), (None, 'set', [1]), (None, 'protocol', [1]),
+  (None, 'protocol', None), (None, 'drawn', [1]), (None, 'drawn', 'all'),
+  (None, 'drawn', {'evaluations': {}}), ('drawn', 'images_sha256', None),
+  ('drawn', 'evaluations', 4), ('drawn', 'evaluations', {'mean': 4.0}),
+  ('drawn', 'evaluations', {'mean': float('nan'), 'most': 4}),
+])  # fmt: skip
+def test_a_manifest_of_what_cannot_be(whole, part, name, value):
+  file = whole.folder / 'blocks' / 'manifest.json'
+  content = json.loads(file.read_text())
+  (content if part is None else content[part])[name] = value
+  file.write_text(json.dumps(content))
+  with pytest.raises(errors.DataError, match='no manifest of samples') as told:
+    sample_set.load(whole.folder).finished()
+  assert '\n' not in str(told.value)
+
+
+def test_a_block_that_another_had_before(whole, monkeypatch):
+  """Who finishes the set removes what a slower writer has half-written."""
+  before = files(whole.folder)
+  replace, slow = os.replace, sample_set.load(whole.folder)
+
+  def late(partial, path):
+    monkeypatch.setattr(os, 'replace', replace)
+    whole.finish()
+    replace(partial, path)
+
+  monkeypatch.setattr(os, 'replace', late)
+  slow.write(3, drawn_sets.block(slow, 3))
+  assert files(whole.folder) == before
 
 
 def test_an_unfinished_set_says_so(tmp_path):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import NamedTuple
 
 import jax
 import numpy as np
+import pytest
 from flax import linen as nn
 
-from difjax import metrics
+from difjax import errors, metrics
 from difjax.evaluation import sample_formats, sample_statistics
 from difjax.metrics import features, resize
 from tests.evaluation import drawn_sets
@@ -45,7 +47,7 @@ def test_score_sde_reads_it(tmp_path):
     with np.load(folder / f'samples_{i}.npz') as file:
       drawn.append(file['samples'])
     with np.load(folder / f'statistics_{i}.npz') as file:
-      assert sorted(file.files) == ['logits', 'pool_3']
+      assert sorted(file.files) == ['about', 'logits', 'pool_3']
       pools.append(file['pool_3'])
       logits.append(file['logits'])
     assert len(drawn[-1]) == len(pools[-1]) == len(logits[-1])
@@ -63,8 +65,34 @@ def test_what_is_there_is_not_made_again(tmp_path):
   samples = drawn_sets.whole(tmp_path / 'set')
   folder = sample_statistics.score_sde(
     samples, extractor(), tmp_path / 'elsewhere')
-  (folder / 'statistics_0.npz').write_bytes(b'kept')
+  before = {p: p.stat().st_mtime_ns for p in folder.iterdir()}
   (folder / 'statistics_1.npz').unlink()
   sample_statistics.score_sde(samples, extractor(), folder)
-  assert (folder / 'statistics_0.npz').read_bytes() == b'kept'
-  assert (folder / 'statistics_1.npz').exists()
+  now = {p: p.stat().st_mtime_ns for p in folder.iterdir()}
+  assert [p.name for p in now if now[p] != before[p]] == ['statistics_1.npz']
+
+
+def test_features_of_others_are_not_taken(tmp_path):
+  """Of other weights, of other images, by score_sde itself, and of none."""
+  samples = drawn_sets.whole(tmp_path / 'set', num=4, first=0)
+  folder = sample_statistics.score_sde(samples, extractor())
+  file = folder / 'statistics_0.npz'
+  sound = file.read_bytes()
+  refused = pytest.raises(errors.ConfigError, match=r'statistics_0\.npz holds')
+  with refused:
+    sample_statistics.score_sde(
+      samples, dataclasses.replace(extractor(), sha256='other')
+    )
+  other = drawn_sets.whole(tmp_path / 'other', num=4, first=4)
+  with refused:
+    sample_statistics.score_sde(other, extractor(), folder)
+  assert file.read_bytes() == sound
+  np.savez(file, pool_3=np.zeros((4, 3)), logits=np.zeros((4, 3)))
+  for content in (file.read_bytes(), b'', b'no file', sound[:-30]):
+    file.write_bytes(content)
+    with refused:
+      sample_statistics.score_sde(samples, extractor())
+  np.save(tmp_path / 'array.npy', np.zeros(3))
+  (tmp_path / 'array.npy').replace(file)
+  with refused:
+    sample_statistics.score_sde(samples, extractor())
