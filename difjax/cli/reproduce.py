@@ -26,7 +26,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import pathlib
-import time
 from typing import Any
 
 from absl import flags
@@ -37,7 +36,7 @@ from difjax import errors
 from difjax.cli import arguments, convert, sample, scoring
 
 _FOLDER = pathlib.Path(__file__).parents[2] / 'configs'
-_POLL = 0.5  # seconds between two looks for what the first process converts
+_CONVERTED = '.converted'  # where the first process says how that went
 
 
 def main(argv: list[str]) -> int:
@@ -55,21 +54,25 @@ def main(argv: list[str]) -> int:
     raise errors.ConfigError(f'{row} states no published figures: see --help')
 
   from difjax.evaluation import published  # imports jax, after the flags
-  from difjax.training import distributed
 
   paper = configs.build(stated, path='config.published')
-  out = pathlib.Path(values.out)
-  distributed.initialize(*place)
-  by = None
-  if distributed.is_first():
-    by = scoring.judge(values, paper.convention)
-  workdir = _workdir(values, config, out / 'run')
-  card = scoring.scored(sample.drawer(workdir, values), by, out, values.step)
-  if distributed.is_first():
-    text = published.text(paper, card)
+  attempt = scoring.begin(place)
+  opened = scoring.judge(values, paper.convention)
+  out = scoring.folder(values.out)
+  workdir = _workdir(values, out / 'run')
+  code = scoring.by_first(
+    out / _CONVERTED, attempt, lambda: _convert(values, config, workdir)
+  )
+  if code:
+    return code
+  sample.drawer(workdir, values)(out / 'samples', values.step)
+
+  def work() -> None:
+    text = published.text(paper, scoring.scored(opened(), out))
     (out / 'reproduction.txt').write_text(f'{text}\n')
     print(text)
-  return 0
+
+  return scoring.by_first(out / scoring.ENDED, attempt, work)
 
 
 def _row(argv: list[str]) -> tuple[pathlib.Path | None, list[str]]:
@@ -111,17 +114,13 @@ def _define(values: flags.FlagValues, stated: dict[str, Any]) -> None:
     flags.DEFINE_string(name, None, '', flag_values=values)
 
 
-def _workdir(
-  values: flags.FlagValues, config: dict[str, Any], out: pathlib.Path
-) -> pathlib.Path:
-  """Returns the work directory of a checkpoint; makes it where it is none.
+def _workdir(values: flags.FlagValues, out: pathlib.Path) -> pathlib.Path:
+  """Returns the work directory of a checkpoint, or where to make it.
 
   Raises:
-    CheckpointError, ConfigError: the checkpoint cannot be converted, or
-      another one was.
+    ConfigError: there is no checkpoint, or another one was converted.
   """
-  from difjax.interop import imported, workdir
-  from difjax.training import distributed
+  from difjax.interop import workdir
 
   source = pathlib.Path(values.checkpoint)
   if source.is_dir():
@@ -130,16 +129,28 @@ def _workdir(
     raise errors.ConfigError(f'the checkpoint {source} is not there')
   if out.exists():
     _check_origin(source, out / workdir.ORIGIN)
-    return out
-  if distributed.is_first():
-    official = {}
-    if values.config is not None:
-      official = convert.official_arguments(pathlib.Path(values.config))
-    found = imported.convert(source, None, official, experiment=config)
-    workdir.write(out, source, found, workdir.complete(found, config))
-  while not out.exists():
-    time.sleep(_POLL)
   return out
+
+
+def _convert(
+  values: flags.FlagValues, config: dict[str, Any], out: pathlib.Path
+) -> None:
+  """Makes the work directory of a checkpoint, where it is not there.
+
+  Raises:
+    CheckpointError, ConfigError: the checkpoint cannot be converted.
+  """
+  if out.exists():
+    return
+
+  from difjax.interop import imported, workdir
+
+  official = {}
+  if values.config is not None:
+    official = convert.official_arguments(pathlib.Path(values.config))
+  source = pathlib.Path(values.checkpoint)
+  found = imported.convert(source, None, official, experiment=config)
+  workdir.write(out, source, found, workdir.complete(found, config))
 
 
 def _check_origin(source: pathlib.Path, origin: pathlib.Path) -> None:
