@@ -58,7 +58,7 @@ def judge(
       '--source.type=data.X of a data set'
     )
 
-  from difjax.evaluation import image_set, references, scoring  # imports jax
+  from difjax.evaluation import references, scoring  # imports jax
   from difjax.interop import edm2_reference
 
   network = _built(
@@ -68,9 +68,7 @@ def judge(
   path, save = values.reference, values.save_statistics
   source = None if path else _built('source', values)
   if path:
-    read_later = pathlib.Path(path).suffix in ('.npz', edm2_reference.SUFFIX)
-    if not (read_later and pathlib.Path(path).is_file()):
-      image_set.read(path)  # says what is wrong
+    scoring.check_reference(path, edm2_reference.SUFFIX)
   if save is not None:
     scoring.check_save(save)
   net = network.load()

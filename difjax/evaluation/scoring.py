@@ -72,6 +72,21 @@ def judge(
   return Judge(net=network.load(), reference=reference, how=how)
 
 
+def check_reference(path: str, *others: str) -> None:
+  """Refuses a reference that is not there, before its pixels are read.
+
+  Args:
+    path: of images or statistics.
+    *others: suffixes of files that hold neither.
+
+  Raises:
+    DataError: it is not there, or cannot be one.
+  """
+  place = pathlib.Path(path)
+  if not place.is_file() or place.suffix.lower() not in ('.npz', *others):
+    image_set.read(place)
+
+
 def check_save(path: str) -> None:
   """Refuses a file for statistics that is another one already.
 

@@ -10,6 +10,7 @@ import pytest
 from difjax.evaluation import gathered, references
 from tests.cli import score_images
 from tests.cli.score_images import BY_PIXELS, value
+from tests.training import jobs
 
 MADE, REAL = '--samples=made.npz', '--reference=real.npz'
 
@@ -207,13 +208,39 @@ def test_mistakes(argv, code, named, tmp_path, monkeypatch, refused):
   assert named in refused(code, 'evaluate', *argv)
 
 
+@pytest.mark.slow
+def test_a_job_ends_as_its_first_process(trained, tmp_path):
+  """Where scoring fails, goes well, and finds a card of another protocol."""
+  grey = score_images.images(tmp_path / 'grey.npz')
+  rgb = score_images.images(tmp_path / 'rgb.npz', shape=(8, 8, 3))
+  job = lambda code, *argv: jobs.run(
+    ['-m', 'difjax', 'evaluate', f'--workdir={trained}', '--num=10',
+     '--block=5', *BY_PIXELS, f'--out={tmp_path}/out', *argv],
+    2, seconds=100, code=code,
+  )  # fmt: skip
+  first, second = job(4, f'--reference={rgb}')
+  assert 'have 64 entries and those of the reference 192' in first
+  assert second.splitlines()[-1] == (
+    'this process ends with process 0, which says why'
+  )
+  first, second = job(0, f'--reference={grey}')
+  assert 'fd_pixels' in first
+  assert 'fd_pixels' not in second
+  first, second = job(2, f'--reference={grey}', '--figures.subsets=3')
+  assert 'of another protocol' in first
+  assert 'which says why' in second
+
+
 def test_a_checkpoint_that_is_not_there(trained, tmp_path, refused):
   real = score_images.images(tmp_path / 'real.npz')
-  line = refused(
-    2, 'evaluate', f'--workdir={trained}', f'--reference={real}', *BY_PIXELS,
-    '--checkpoints=3', f'--out={tmp_path}/out',
+  argv = (
+    'evaluate', f'--workdir={trained}', f'--reference={real}', *BY_PIXELS,
+    f'--out={tmp_path}/out',
   )  # fmt: skip
+  line = refused(2, *argv, '--checkpoints=3')
   assert 'no checkpoint of step 3; there are: 4' in line
+  line = refused(2, *argv, '--checkpoints=all', '--step=4')
+  assert 'leave --step out' in line
 
 
 def test_images_of_mixed_shapes(tmp_path, refused):
