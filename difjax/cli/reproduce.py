@@ -17,12 +17,14 @@ and the flags of difjax sample and of difjax evaluate. Images, quantiser and
 convention are by default as published.
 
 Prints the published figures, ours, what differs in protocol, and whether ours
-are within the spread that is stated: where the protocol is the same, and a
-spread is stated.
+are within the spread that is stated: where one is, and nothing that is known of
+the protocol differs. Whether the reference has the published images is not
+checked.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
 import pathlib
@@ -55,7 +57,10 @@ def main(argv: list[str]) -> int:
 
   from difjax.evaluation import published  # imports jax, after the flags
 
-  paper = configs.build(stated, path='config.published')
+  paper = dataclasses.replace(
+    configs.build(stated, path='config.published'),
+    sampler=config.get('sampler'),
+  )
   attempt = scoring.begin(place)
   opened = scoring.judge(values, paper.convention)
   out = scoring.folder(values.out)

@@ -77,6 +77,7 @@ def test_a_checkpoint_of_score_sde(argv, tmp_path, call):
   assert 'published weights: published True, here False' in out
   assert 'images: published' not in out
   assert 'evaluations: published' not in out
+  assert 'sampler.' not in out
   assert card['samples']['count'] == 6
   text = (tmp_path / 'out' / 'reproduction.txt').read_text()
   assert out.endswith(text)
@@ -90,6 +91,7 @@ def test_fewer_images_and_another_sampler(argv, call):
   assert code == 0, err
   assert 'images: published 6, here 4' in out
   assert 'evaluations: published 2, here 3' in out
+  assert 'sampler.grid.steps: published 2, here 3' in out
 
 
 @pytest.mark.slow
