@@ -38,7 +38,6 @@ from difjax import errors
 from difjax.cli import arguments, convert, sample, scoring
 
 _FOLDER = pathlib.Path(__file__).parents[2] / 'configs'
-_CONVERTED = '.converted'  # where the first process says how that went
 
 
 def main(argv: list[str]) -> int:
@@ -64,12 +63,7 @@ def main(argv: list[str]) -> int:
   attempt = scoring.begin(place)
   opened = scoring.judge(values, paper.convention)
   out = scoring.folder(values.out)
-  workdir = _workdir(values, out / 'run')
-  code = scoring.by_first(
-    out / _CONVERTED, attempt, lambda: _convert(values, config, workdir)
-  )
-  if code:
-    return code
+  workdir = _workdir(values, config, out / 'run')
   sample.drawer(workdir, values)(out / 'samples', values.step)
 
   def work() -> None:
@@ -119,13 +113,18 @@ def _define(values: flags.FlagValues, stated: dict[str, Any]) -> None:
     flags.DEFINE_string(name, None, '', flag_values=values)
 
 
-def _workdir(values: flags.FlagValues, out: pathlib.Path) -> pathlib.Path:
-  """Returns the work directory of a checkpoint, or where to make it.
+def _workdir(
+  values: flags.FlagValues, config: dict[str, Any], out: pathlib.Path
+) -> pathlib.Path:
+  """Returns the work directory of a checkpoint; makes it where it is none.
 
   Raises:
-    ConfigError: there is no checkpoint, or another one was converted.
+    CheckpointError, ConfigError: the checkpoint cannot be converted, or
+      another one was, or several processes would have to.
   """
-  from difjax.interop import workdir
+  import jax
+
+  from difjax.interop import imported, workdir
 
   source = pathlib.Path(values.checkpoint)
   if source.is_dir():
@@ -134,28 +133,18 @@ def _workdir(values: flags.FlagValues, out: pathlib.Path) -> pathlib.Path:
     raise errors.ConfigError(f'the checkpoint {source} is not there')
   if out.exists():
     _check_origin(source, out / workdir.ORIGIN)
-  return out
-
-
-def _convert(
-  values: flags.FlagValues, config: dict[str, Any], out: pathlib.Path
-) -> None:
-  """Makes the work directory of a checkpoint, where it is not there.
-
-  Raises:
-    CheckpointError, ConfigError: the checkpoint cannot be converted.
-  """
-  if out.exists():
-    return
-
-  from difjax.interop import imported, workdir
-
+    return out
+  if jax.process_count() > 1:  # of a job, all would have to write a checkpoint
+    raise errors.ConfigError(
+      f'{out} is not there: start this command as one process, which makes it; '
+      'once that samples, several can go on'
+    )
   official = {}
   if values.config is not None:
     official = convert.official_arguments(pathlib.Path(values.config))
-  source = pathlib.Path(values.checkpoint)
   found = imported.convert(source, None, official, experiment=config)
   workdir.write(out, source, found, workdir.complete(found, config))
+  return out
 
 
 def _check_origin(source: pathlib.Path, origin: pathlib.Path) -> None:

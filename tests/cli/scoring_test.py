@@ -218,6 +218,11 @@ def test_a_job_ends_as_its_first_process(trained, tmp_path):
      '--block=5', *BY_PIXELS, f'--out={tmp_path}/out', *argv],
     2, seconds=100, code=code,
   )  # fmt: skip
+  for said in job(
+    4, f'--reference={grey}', '--features.type=interop.Inception',
+    f'--features.path={tmp_path}/weights.pth',
+  ):  # fmt: skip
+    assert 'weights.pth is not there' in said.splitlines()[-1]
   first, second = job(4, f'--reference={rgb}')
   assert 'have 64 entries and those of the reference 192' in first
   assert second.splitlines()[-1] == (
