@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pathlib
+import secrets
+import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from absl import flags
@@ -19,7 +21,8 @@ if TYPE_CHECKING:
 
 PARTS = ('features', 'figures', 'source')  # what --PART.KEY=VALUE makes
 _NUM = 50_000  # images that figures are published for
-_POLL = 1.0  # seconds between two looks for the card of the first process
+_POLL = 0.5  # seconds between two looks for the end of the first process
+ENDED = '.scored'  # where the first process says how scoring went
 
 
 def define(values: flags.FlagValues) -> None:
@@ -30,15 +33,23 @@ def define(values: flags.FlagValues) -> None:
 
 def judge(
   values: flags.FlagValues, convention: str = 'tensorflow'
-) -> scoring.Judge:
-  """Loads what images are judged by, as flags say.
+) -> Callable[[], scoring.Judge]:
+  """Checks what images are judged by, as flags say, and loads the network.
+
+  Every process of a job calls it before it samples, and all are refused alike.
+  Every pixel of a reference is read by what comes back, by the first process
+  once all have sampled: the others would not wait for so long.
 
   Args:
     values: the flags of `define` and PARTS.
     convention: of Inception, where flags do not say it.
 
+  Returns:
+    What opens the reference and gives the judge.
+
   Raises:
-    ConfigError: a spec does not build, or there is no reference, or are two.
+    ConfigError: a spec does not build, there is no reference, or are two, or
+      --save_statistics names what cannot be written.
     DataError: the reference, or the network's file, is not there.
   """
   if bool(values.reference) == bool(values.source):
@@ -54,14 +65,26 @@ def judge(
     'features', values, type='interop.Inception', convention=convention
   )
   how = _built('figures', values, type='evaluation.Figures')
-  path = values.reference
-  if path and path.endswith(edm2_reference.SUFFIX):
-    reference = references.of_networks(path, edm2_reference.read(path))
-  elif path:
-    reference = references.read(path)
-  else:
-    reference = references.of_source(_built('source', values))
-  return scoring.judge(network, reference, how, values.save_statistics)
+  path, save = values.reference, values.save_statistics
+  source = None if path else _built('source', values)
+  if path:
+    scoring.check_reference(path, edm2_reference.SUFFIX)
+  if save is not None:
+    scoring.check_save(save)
+  net = network.load()
+
+  def opened() -> scoring.Judge:
+    if source is not None:
+      reference = references.of_source(source)
+    elif path.endswith(edm2_reference.SUFFIX):
+      reference = references.of_networks(path, edm2_reference.read(path))
+    else:
+      reference = references.read(path)
+    if save is not None:
+      reference = scoring.saved(save, reference, net)
+    return scoring.Judge(net=net, reference=reference, how=how)
+
+  return opened
 
 
 def files(argv: list[str], about: str) -> int:
@@ -74,9 +97,9 @@ def files(argv: list[str], about: str) -> int:
   from difjax.evaluation import card, image_set, scoring  # imports jax
 
   samples = image_set.read(values.samples)
-  by = judge(values)
-  out = None if values.out is None else pathlib.Path(values.out)
-  print(card.table(scoring.score(by, samples, out)))
+  opened = judge(values)
+  out = None if values.out is None else folder(values.out)
+  print(card.table(scoring.score(opened(), samples, out)))
   if out is not None:
     print(out / card.PAGE)
   return 0
@@ -90,27 +113,34 @@ def run(argv: list[str], about: str) -> int:
   )
   if workdir is None or values.out is None:
     raise errors.ConfigError('evaluate needs --workdir=DIR and --out=DIR')
-  draw, out = sample.drawer(workdir, values), pathlib.Path(values.out)
+  if values.checkpoints and values.step is not None:
+    raise errors.ConfigError(
+      '--checkpoints says which steps are sampled: leave --step out'
+    )
+  draw = sample.drawer(workdir, values)
 
   from difjax.evaluation import card, step_sweep  # imports jax
-  from difjax.training import distributed
 
-  distributed.initialize(*place)
-  by = judge(values) if distributed.is_first() else None
-  if not values.checkpoints:
-    found = scored(draw, by, out, values.step)
-    if by is not None:
-      print(card.table(found))
+  attempt = begin(place)
+  opened = judge(values)
+  steps = _steps(workdir, values.checkpoints) if values.checkpoints else []
+  out = folder(values.out)
+  # All are sampled before one is scored: the first process alone can fail then.
+  places = {step: out / f'{step:08d}' for step in steps} or {values.step: out}
+  for step, place in places.items():
+    draw(place / 'samples', step)
+
+  def work() -> None:
+    by = opened()
+    cards = {step: scored(by, place) for step, place in places.items()}
+    if steps:
+      print(step_sweep.write(out, cards))
+      print(out / step_sweep.PAGE)
+    else:
+      print(card.table(cards[values.step]))
       print(out / card.PAGE)
-    return 0
-  cards = {
-    step: scored(draw, by, out / f'{step:08d}', step)
-    for step in _steps(workdir, values.checkpoints)
-  }
-  if by is not None:
-    print(step_sweep.write(out, cards))
-    print(out / step_sweep.PAGE)
-  return 0
+
+  return by_first(out / ENDED, attempt, work)
 
 
 def compare(argv: list[str]) -> int:
@@ -172,29 +202,86 @@ def _steps(workdir: pathlib.Path, asked: list[str]) -> list[int]:
   return steps
 
 
-def scored(
-  draw: sample.Draw,
-  by: scoring.Judge | None,
-  out: pathlib.Path,
-  step: int | None,
-) -> Mapping[str, Any]:
-  """Samples into OUT/samples and writes a card; the others wait for the first.
+def scored(by: scoring.Judge, out: pathlib.Path) -> dict[str, Any]:
+  """Scores what was sampled into OUT/samples, and returns the card."""
+  from difjax.evaluation import image_set, scoring
+
+  return scoring.score(by, image_set.read(out / 'samples'), out)
+
+
+def folder(path: str) -> pathlib.Path:
+  """Makes the folder of what comes out, before anything is computed.
+
+  Raises:
+    ConfigError: the path is empty.
+    OSError: it cannot be made.
+  """
+  if not path:
+    raise errors.ConfigError('--out= is empty: give a folder')
+  out = pathlib.Path(path)
+  out.mkdir(parents=True, exist_ok=True)
+  return out
+
+
+def begin(place: tuple[str | None, int | None, int | None]) -> int:
+  """Joins a job while all of its processes are here.
 
   Args:
-    draw: what samples.
-    by: what judges; None in processes but the first.
-    out: the folder.
-    step: of the checkpoint; None for the newest.
+    place: as `arguments.take_job` gives it.
 
   Returns:
-    The card.
+    A number of this attempt, the same in every process.
   """
-  draw(out / 'samples', step)
+  from difjax.training import distributed  # imports jax
 
-  from difjax.evaluation import card, image_set, scoring
+  distributed.initialize(*place)
+  # This finds the devices of all, for which some platforms wait 30 s at most.
+  return distributed.from_first(secrets.randbits(31))
 
-  if by is None:
-    while not (out / card.FILE).exists():
-      time.sleep(_POLL)
-    return card.read(out)
-  return scoring.score(by, image_set.read(out / 'samples'), out)
+
+def by_first(
+  end: pathlib.Path, attempt: int, work: Callable[[], object]
+) -> int:
+  """Has the first process do what is left, while the others wait for its end.
+
+  They look for a file instead of meeting at a barrier, for which some platforms
+  wait 30 s at most, and leave together: jax takes a process that left before
+  the others for lost.
+
+  Args:
+    end: where the first process says how it went, if there are several.
+    attempt: what `begin` gave; what earlier attempts said is passed over.
+    work: what it does; what it raises passes, in the first process.
+
+  Returns:
+    The exit code: in the others that of the first.
+  """
+  import jax
+
+  from difjax.evaluation import plots
+
+  if jax.process_index():
+    return _code(end, attempt)
+  code = 1  # of what is no error of ours
+  try:
+    work()
+    code = 0
+  except errors.DifjaxError as error:
+    code = error.exit_code
+    raise
+  finally:
+    if jax.process_count() > 1:
+      plots.write(end, f'{attempt} {code}'.encode())
+  return code
+
+
+def _code(end: pathlib.Path, attempt: int) -> int:
+  """Waits until the first process has said how it went; returns its code."""
+  said = []
+  while said[:1] != [str(attempt)]:
+    time.sleep(_POLL)
+    said = end.read_text().split() if end.exists() else []
+  code = int(said[1])
+  if code:
+    print('this process ends with process 0, which says why', file=sys.stderr)
+  return code

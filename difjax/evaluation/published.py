@@ -1,14 +1,18 @@
 """Published figures with their protocol, and ours beside them.
 
-A figure is reproduced where the protocol is that of the paper and the value
-lies in the spread that is stated: by the authors, or by others who ran the same
-again. With another number of images, other weights, another way of reading
-images or another reference nothing of the kind can be said.
+A value is compared with the spread that is stated, by the authors or by others
+who ran the same again, where nothing that is known of the protocol differs: the
+number of images, the feature network's weights and its way of reading images,
+how many images the reference has, the sampler with its evaluations, guidance,
+the average of the parameters, the quantiser. What a card does not know is said
+and bars nothing. Which images the reference has, and whose parameters were
+sampled, is not checked: `text` names the reference beside the published one.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -30,6 +34,8 @@ class Published:
     quantiser: of rounding samples: a name of `evaluation.quantisers`.
     evaluations: of the network, for an image; None where it is not stated.
     guided: whether something led the model.
+    ema: which average of the parameters was sampled.
+    sampler: spec of how; None where only `evaluations` are to be compared.
   """
 
   figures: Mapping[str, float]
@@ -44,20 +50,33 @@ class Published:
   quantiser: str = 'edm'
   evaluations: int | None = None
   guided: bool = False
+  ema: str = 'main'
+  sampler: Mapping[str, Any] | None = None
 
 
 class Difference(NamedTuple):
-  """A fact of the protocol, as it was published and here."""
+  """A fact of the protocol, as it was published and here.
+
+  Attributes:
+    fact: what it is called.
+    theirs: as published.
+    ours: as it is here.
+    known: whether that is known here.
+  """
 
   fact: str
   theirs: str
   ours: str
+  known: bool
 
 
 def differences(
   published: Published, card: Mapping[str, Any]
 ) -> list[Difference]:
-  """Lists what differs between a published protocol and that of a card."""
+  """Lists what differs between a published protocol and that of a card.
+
+  What is published and not known here is listed too.
+  """
   net, model = card['network'], card['model']
   evaluations = (model.get('evaluations') or {}).get('mean')
   facts = (
@@ -71,9 +90,11 @@ def differences(
     ('evaluations', published.evaluations, evaluations),
     ('quantiser', published.quantiser, model.get('quantiser')),
     ('guidance', published.guided, bool(model.get('guidance'))),
+    ('ema', published.ema, model.get('ema')),
+    *_of_sampler(published.sampler, model.get('sampler')),
   )  # fmt: skip
   return [
-    Difference(fact, _said(theirs), _said(ours))
+    Difference(fact, _said(theirs), _said(ours), ours is not None)
     for fact, theirs, ours in facts
     if theirs is not None and theirs != ours
   ]
@@ -92,7 +113,7 @@ def verdict(
   if name not in card['figures']:
     others = ', '.join(row.name for row in cards.shown(card)[:2])
     return f'not measured here (but {others})' if others else 'not measured'
-  if differences(published, card):
+  if any(each.known for each in differences(published, card)):
     return 'cannot be said: the protocol is another'
   if name not in published.spread:
     return 'cannot be said: no spread is stated'
@@ -114,7 +135,8 @@ def text(published: Published, card: Mapping[str, Any]) -> str:
     lines.append(f'{name}  published {value:g}{stated}  ours {found}')
     lines.append(f'  {verdict(published, card, name)}')
   some = differences(published, card)
-  lines += ['', f'differences in protocol: {len(some) or "none known"}']
+  count = sum(each.known for each in some)
+  lines += ['', f'differences in protocol: {count or "none known"}']
   lines += [f'  {d.fact}: published {d.theirs}, here {d.ours}' for d in some]
   if published.reference:
     path = card['reference'].get('path')
@@ -122,8 +144,24 @@ def text(published: Published, card: Mapping[str, Any]) -> str:
   return '\n'.join([*lines, '', cards.table(card)])
 
 
+def _of_sampler(
+  theirs: Mapping[str, Any] | None, ours: Mapping[str, Any] | None
+) -> list[tuple[str, str | None, str | None]]:
+  """Lists the arguments of two samplers, as JSON has them, by their path."""
+  if theirs is None or ours is None:
+    return []
+  plain = json.loads(json.dumps(theirs, sort_keys=True))
+  theirs, ours = cards.flat(plain, 'sampler'), cards.flat(ours, 'sampler')
+  return [
+    (path, theirs.get(path, 'nothing'), ours.get(path, 'nothing'))
+    for path in sorted({*theirs, *ours})
+  ]
+
+
 def _said(value: Any) -> str:
   """A fact in words."""
   if value is None:
     return 'unknown'
+  if not value and type(value) is str:
+    return 'none'
   return f'{value:,}' if type(value) in (int, float) else str(value)

@@ -29,6 +29,9 @@ from difjax.typing import Params
 class Scored:
   """A hook that scores the same noise's images as training goes on.
 
+  Raises ConfigError where it is made of no or of two references, and DataError
+  where the reference or the network's file is not there.
+
   Few images give figures that are too large but fall alike: compare them within
   a run, and take those to be published from `difjax evaluate`.
 
@@ -63,6 +66,11 @@ class Scored:
       raise errors.ConfigError(
         'a hook that scores needs one of reference=PATH and source'
       )
+    if self.reference:
+      scoring.check_reference(self.reference)
+    # What is not there ends no run after hours. The network is loaded again
+    # where it is needed: on the first process, once there is an average.
+    self.features.load()
 
   def __call__(
     self, run: hooks.Run, step: int, now: state.TrainState

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import json
 import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-from difjax import errors
+from difjax import errors, metrics
 from difjax.evaluation import card as cards
 from difjax.evaluation import (
   feature_nets,
@@ -57,7 +58,6 @@ def judge(
   network: feature_nets.Network,
   reference: references.Reference,
   how: figures.Figures,
-  save: str | None = None,
 ) -> Judge:
   """Loads what images are judged by.
 
@@ -65,25 +65,92 @@ def judge(
     network: what to load.
     reference: what images are compared with.
     how: conventions of the figures.
-    save: a new .npz for the statistics of the reference; None for none.
 
   Raises:
-    ConfigError: the reference is statistics already, or `save` is no .npz.
     DataError: the network's weights are not there.
   """
-  if save is not None:
-    if reference.images is None:
-      raise errors.ConfigError(
-        f'{reference.facts["path"]} holds statistics already: leave '
-        '--save_statistics out'
-      )
-    if not save.endswith('.npz'):
-      raise errors.ConfigError(f'--save_statistics={save}: end it in .npz')
-  net = network.load()
-  if save is not None:
-    saved = references.write(save, reference.images, net)
-    reference = dataclasses.replace(reference, compute=lambda net: saved)
-  return Judge(net=net, reference=reference, how=how)
+  return Judge(net=network.load(), reference=reference, how=how)
+
+
+def check_reference(path: str, *others: str) -> None:
+  """Refuses a reference that is not there, before its pixels are read.
+
+  Args:
+    path: of images or statistics.
+    *others: suffixes of files that hold neither.
+
+  Raises:
+    DataError: it is not there, or cannot be one.
+  """
+  place = pathlib.Path(path)
+  if not place.is_file() or place.suffix.lower() not in ('.npz', *others):
+    image_set.read(place)
+
+
+def check_save(path: str) -> None:
+  """Refuses a file for statistics that is another one already.
+
+  Raises:
+    ConfigError: it is no .npz, or is there and holds no statistics of ours.
+  """
+  if not path.endswith('.npz'):
+    raise errors.ConfigError(f'--save_statistics={path}: end it in .npz')
+  if pathlib.Path(path).exists() and not _noted(path):
+    raise _is_there(path)
+
+
+def saved(
+  path: str, reference: references.Reference, net: feature_nets.Net
+) -> references.Reference:
+  """Saves the statistics of a reference, unless they are there already.
+
+  Args:
+    path: an .npz.
+    reference: a set of images.
+    net: the network.
+
+  Returns:
+    The reference, which computes nothing twice.
+
+  Raises:
+    ConfigError: the reference is statistics already, or the file holds
+      something else.
+  """
+  if reference.images is None:
+    raise errors.ConfigError(
+      f'{reference.facts["path"]} holds statistics already: leave '
+      '--save_statistics out'
+    )
+  check_save(path)
+  if not pathlib.Path(path).exists():
+    found = references.write(path, reference.images, net)
+    return dataclasses.replace(reference, compute=lambda net: found)
+  noted = _noted(path)
+  pixels, facts = reference.facts['sha256'], json.dumps(net.facts)
+  if noted['images'].get('sha256') != pixels or (
+    noted['network'] != json.loads(facts)
+  ):
+    raise _is_there(path)
+  return reference
+
+
+def _noted(path: str) -> dict[str, Any]:
+  """Returns what we have noted in a file of statistics; {} of another file."""
+  try:
+    noted = json.loads(metrics.read_reference(path).about)
+  except (errors.DataError, ValueError):
+    return {}
+  whole = isinstance(noted, dict) and all(
+    isinstance(noted.get(key), dict) for key in ('images', 'network')
+  )
+  return noted if whole else {}
+
+
+def _is_there(path: str) -> errors.ConfigError:
+  return errors.ConfigError(
+    f'--save_statistics={path} is there, and no statistics of these images on '
+    'this network: use another name, or remove it'
+  )
 
 
 def score(

@@ -12,6 +12,7 @@ from difjax.interop import imported
 from tests.cli import score_images
 from tests.cli.score_images import BY_PIXELS
 from tests.interop import official
+from tests.training import jobs
 
 GOLDEN = pathlib.Path(__file__).parents[1] / 'golden/edm/ddpmpp.pkl'
 ROW = """
@@ -77,6 +78,7 @@ def test_a_checkpoint_of_score_sde(argv, tmp_path, call):
   assert 'published weights: published True, here False' in out
   assert 'images: published' not in out
   assert 'evaluations: published' not in out
+  assert 'sampler.' not in out
   assert card['samples']['count'] == 6
   text = (tmp_path / 'out' / 'reproduction.txt').read_text()
   assert out.endswith(text)
@@ -90,6 +92,7 @@ def test_fewer_images_and_another_sampler(argv, call):
   assert code == 0, err
   assert 'images: published 6, here 4' in out
   assert 'evaluations: published 2, here 3' in out
+  assert 'sampler.grid.steps: published 2, here 3' in out
 
 
 @pytest.mark.slow
@@ -118,6 +121,19 @@ def test_mistakes(argv, row, tmp_path, refused):
   assert 'other.pth is not there' in line
   row.write_text(row.read_text().replace('figures=', 'figure='))
   assert 'published.figure' in refused(2, *argv)
+
+
+@pytest.mark.slow
+def test_several_processes(argv, call):
+  """One process converts; those of a job would wait for each other."""
+  command = ['-m', 'difjax', *map(str, argv)]
+  for said in jobs.run(command, 2, seconds=60, code=2):
+    assert 'start this command as one process' in said.splitlines()[-1]
+  code, out, err = call(*argv)
+  assert code == 0, err
+  first, second = jobs.run(command, 2, seconds=60)
+  assert first.endswith(out)
+  assert 'published' not in second
 
 
 def test_another_checkpoint_needs_another_folder(argv, tmp_path, refused):

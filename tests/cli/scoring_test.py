@@ -7,8 +7,10 @@ import json
 import numpy as np
 import pytest
 
+from difjax.evaluation import gathered, references
 from tests.cli import score_images
 from tests.cli.score_images import BY_PIXELS, value
+from tests.training import jobs
 
 MADE, REAL = '--samples=made.npz', '--reference=real.npz'
 
@@ -46,6 +48,81 @@ def test_files_of_any_tool(files, tmp_path, call):
   assert code == 0, err
   assert text.index('reference.kind') < text.index('fd_pixels')
   assert 'equal' in text
+
+
+def test_saved_statistics_replace_no_file(files, tmp_path, call, refused):
+  saved, images = tmp_path / 's.npz', tmp_path / 'real.npz'
+  argv = ('evaluate', *files, *BY_PIXELS)
+  before = images.read_bytes()
+  line = refused(2, *argv, f'--save_statistics={images}')
+  assert 'real.npz is there' in line
+  assert images.read_bytes() == before
+  code, out, err = call(*argv, f'--save_statistics={saved}')
+  assert code == 0, err
+  before = saved.read_bytes()
+  code, again, err = call(*argv, f'--save_statistics={saved}')
+  assert (code, again) == (0, out), err
+  made = files[0].removeprefix('--samples=')
+  code, out, err = call(
+    'evaluate', files[0], f'--reference={made}', *BY_PIXELS,
+    f'--save_statistics={saved}',
+  )  # fmt: skip
+  assert (code, out) == (2, '')
+  assert 'no statistics of these images' in err[-1]
+  assert saved.read_bytes() == before
+
+
+@pytest.mark.parametrize('out', ['', 'made.npz', 'made.npz/out'])
+def test_a_folder_that_cannot_be_made(
+  out, files, tmp_path, monkeypatch, refused
+):
+  """It is refused before anything is computed."""
+  monkeypatch.chdir(tmp_path)
+  monkeypatch.setattr(gathered, 'gather', None)
+  refused(2, 'evaluate', *files, *BY_PIXELS, f'--out={out}')
+
+
+def test_a_reference_is_read_once_all_is_sampled(
+  trained, tmp_path, call, monkeypatch
+):
+  """Other processes of a job do not wait for that."""
+  seen = []
+  read = references.read
+  real = score_images.images(tmp_path / 'real.npz')
+
+  def late(path):
+    seen.extend((tmp_path / 'out' / 'samples' / 'blocks').glob('0*.npz'))
+    return read(path)
+
+  monkeypatch.setattr(references, 'read', late)
+  code, _, err = call(
+    'evaluate', f'--workdir={trained}', f'--reference={real}', '--num=10',
+    '--block=5', *BY_PIXELS, f'--out={tmp_path}/out',
+  )  # fmt: skip
+  assert code == 0, err
+  assert len(seen) == 2
+
+
+@pytest.mark.parametrize(
+  ('flag', 'code', 'named'),
+  [
+    ('--reference=nothere', 4, 'nothere is not there'),
+    ('--features.type=interop.Inception', 4, 'fetch https://'),
+    ('--save_statistics=real.npz', 2, 'real.npz is there'),
+    ('--save_statistics=x', 2, 'end it in .npz'),
+  ],
+)  # fmt: skip
+def test_mistakes_end_a_run_before_it_is_sampled(
+  flag, code, named, trained, tmp_path, monkeypatch, refused
+):
+  score_images.images(tmp_path / 'real.npz')
+  monkeypatch.setenv('DIFJAX_WEIGHTS', str(tmp_path))
+  monkeypatch.chdir(tmp_path)
+  assert named in refused(
+    code, 'evaluate', f'--workdir={trained}', REAL, *BY_PIXELS, '--out=out',
+    flag,
+  )  # fmt: skip
+  assert not (tmp_path / 'out').exists()
 
 
 def test_a_reference_of_a_source(tmp_path, call):
@@ -131,13 +208,44 @@ def test_mistakes(argv, code, named, tmp_path, monkeypatch, refused):
   assert named in refused(code, 'evaluate', *argv)
 
 
+@pytest.mark.slow
+def test_a_job_ends_as_its_first_process(trained, tmp_path):
+  """Where scoring fails, goes well, and finds a card of another protocol."""
+  grey = score_images.images(tmp_path / 'grey.npz')
+  rgb = score_images.images(tmp_path / 'rgb.npz', shape=(8, 8, 3))
+  job = lambda code, *argv: jobs.run(
+    ['-m', 'difjax', 'evaluate', f'--workdir={trained}', '--num=10',
+     '--block=5', *BY_PIXELS, f'--out={tmp_path}/out', *argv],
+    2, seconds=100, code=code,
+  )  # fmt: skip
+  for said in job(
+    4, f'--reference={grey}', '--features.type=interop.Inception',
+    f'--features.path={tmp_path}/weights.pth',
+  ):  # fmt: skip
+    assert 'weights.pth is not there' in said.splitlines()[-1]
+  first, second = job(4, f'--reference={rgb}')
+  assert 'have 64 entries and those of the reference 192' in first
+  assert second.splitlines()[-1] == (
+    'this process ends with process 0, which says why'
+  )
+  first, second = job(0, f'--reference={grey}')
+  assert 'fd_pixels' in first
+  assert 'fd_pixels' not in second
+  first, second = job(2, f'--reference={grey}', '--figures.subsets=3')
+  assert 'of another protocol' in first
+  assert 'which says why' in second
+
+
 def test_a_checkpoint_that_is_not_there(trained, tmp_path, refused):
   real = score_images.images(tmp_path / 'real.npz')
-  line = refused(
-    2, 'evaluate', f'--workdir={trained}', f'--reference={real}', *BY_PIXELS,
-    '--checkpoints=3', f'--out={tmp_path}/out',
+  argv = (
+    'evaluate', f'--workdir={trained}', f'--reference={real}', *BY_PIXELS,
+    f'--out={tmp_path}/out',
   )  # fmt: skip
+  line = refused(2, *argv, '--checkpoints=3')
   assert 'no checkpoint of step 3; there are: 4' in line
+  line = refused(2, *argv, '--checkpoints=all', '--step=4')
+  assert 'leave --step out' in line
 
 
 def test_images_of_mixed_shapes(tmp_path, refused):

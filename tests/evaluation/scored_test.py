@@ -13,6 +13,7 @@ from difjax import (
   data,
   errors,
   evaluation,
+  interop,
   metrics,
   processes,
   sampling,
@@ -52,11 +53,13 @@ class Lines:
 
 
 def hook(**fields):
-  fields = {'source': data.Digits(split='test'), **fields}
+  fields = {
+    'source': data.Digits(split='test'), 'features': evaluation.Pixels(),
+    **fields,
+  }  # fmt: skip
   return scored.Scored(
-    sampler=SAMPLER, features=evaluation.Pixels(), images=20, size=4,
-    seed=3, every=1, ema='main', figures=evaluation.Figures(
-      overlap=0, subsets=0, draws=0), **fields,
+    sampler=SAMPLER, images=20, size=4, seed=3, every=1, ema='main',
+    figures=evaluation.Figures(overlap=0, subsets=0, draws=0), **fields,
   )  # fmt: skip
 
 
@@ -105,9 +108,18 @@ def test_network_and_reference_are_made_once(run, monkeypatch):
     feature_nets.Pixels, 'load', lambda self: loads.append(1) or load(self)
   )
   judge = hook()
+  assert loads == [1]  # to see that it is there
   judge(of_run, 1, state)
   judge(of_run, 2, state)
-  assert loads == [1]
+  assert loads == [1, 1]
+
+
+def test_what_is_not_there_ends_no_run_after_hours(tmp_path, monkeypatch):
+  with pytest.raises(errors.DataError, match=r'x\.npz is not there'):
+    hook(source=None, reference=str(tmp_path / 'x.npz'))
+  monkeypatch.setenv('DIFJAX_WEIGHTS', str(tmp_path))
+  with pytest.raises(errors.DataError, match='fetch https'):
+    hook(features=interop.Inception())
 
 
 @pytest.mark.parametrize(

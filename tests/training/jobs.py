@@ -19,6 +19,7 @@ def run(
   devices: int = 1,
   by: str = 'flags',
   seconds: float = 240,
+  code: int = 0,
 ) -> list[str]:
   """Runs a command as a job and returns what each process printed.
 
@@ -29,6 +30,7 @@ def run(
     by: what tells a process who it is: 'flags', 'environment', 'slurm' or
       'openmpi'.
     seconds: after which all are killed.
+    code: with which all must end.
   """
   port = free_port()
   processes = [
@@ -45,7 +47,7 @@ def run(
   finally:
     for process in processes:
       process.kill()
-  assert [process.returncode for process in processes] == [0] * count, said
+  assert [process.returncode for process in processes] == [code] * count, said
   return said
 
 
