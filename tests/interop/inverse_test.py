@@ -98,6 +98,25 @@ def test_adm_from_our_spec():
   assert adm.convert(arrays, told).network == found.network
 
 
+@pytest.mark.parametrize('name', ['unet', 'sr', 'classifier'])
+@pytest.mark.parametrize('new_order', [False, True])
+def test_adm_tells_the_constructor_all(name, new_order):
+  """The order of heads too, which is the old one whatever came in."""
+  tree = container.read(GOLDEN / 'adm' / f'{name}.pt')
+  given = json.loads((GOLDEN / 'adm' / f'{name}.json').read_text())['config']
+  found = adm.convert(tree, given | {'use_new_attention_order': new_order})
+  arrays, told = adm.state_dict(
+    found.params, found.spec, found.info['image_shape'])
+  given.pop('small_size', None)  # of the scripts
+  if 'num_head_channels' in given:
+    del given['num_heads']  # which it goes before
+  assert told | given == told
+  assert not told['use_new_attention_order']
+  again = adm.convert(arrays, told)
+  assert again.network == found.network
+  same(_flat(again.params), _flat(found.params))
+
+
 def edm_file(name):
   """A golden of this repository, or of the set beside it."""
   file = GOLDEN / 'edm' / f'{name}.pkl'
