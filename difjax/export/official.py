@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import types
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 import flax.errors
@@ -116,6 +116,13 @@ def _dit(
   yield dit.state_dict(params, objective, shape)
 
 
+def _sit(
+  params: Params, objective: base.Spec, shape: Shape
+) -> Iterator[Found]:
+  arrays, config = dit.state_dict(params, objective, shape)
+  yield arrays, config | sit.official(objective)
+
+
 def _edm(
   params: Params, objective: base.Spec, shape: Shape
 ) -> Iterator[Found]:
@@ -129,15 +136,10 @@ def _score_sde(
 ) -> Iterator[Found]:
   size = {'image_size': shape[0], 'num_channels': shape[-1]}
   config = imported.merged(
-    score_sde_config.official(objective), {'data': size}
+    {'data': size, 'model': score_sde.TABLE},
+    score_sde_config.official(objective),
   )
   yield score_sde.state_dict(params, config), config
-
-
-def _read_score_sde(
-  arrays: State, config: Mapping[str, Any]
-) -> base.Converted:
-  return score_sde.convert({'model': arrays}, config, ema=False)
 
 
 Candidates = Callable[[Params, base.Spec, Shape], Iterator[Found]]
@@ -145,6 +147,6 @@ _FAMILIES: Final = types.MappingProxyType({
   'adm': (_adm, adm.convert),
   'dit': (_dit, dit.convert),
   'edm': (_edm, edm.convert),
-  'score_sde': (_score_sde, _read_score_sde),
-  'sit': (_dit, sit.convert),
+  'score_sde': (_score_sde, score_sde.convert),
+  'sit': (_sit, sit.convert),
 })

@@ -34,10 +34,10 @@ def model(family, file, config=None):
   )  # fmt: skip
 
 
-def shipped(name, shape, classes, **fields):
+def shipped(name, shape, classes, over=(), **fields):
   """A run of a shipped config, its network made small, of any numbers."""
   config = arguments.config_file(str(tiny.ROOT / 'configs' / name)).to_dict()
-  spec = config['objective']
+  spec = config['objective'] | dict(over)
   spec['network'] |= fields
   objective = configs.build(spec)
   images = jax.ShapeDtypeStruct((1, *shape), np.float32)
@@ -104,6 +104,35 @@ def test_what_is_imported_is_exported(family, file, config, told, tmp_path):
   assert told.items() <= found.items()
   assert json.loads(json.dumps(found))
   assert all(isinstance(array, np.ndarray) for array in arrays.values())
+
+
+@pytest.mark.parametrize('name', ['ncsnpp_ve', 'ddpmpp_vp'])
+def test_score_sde_is_told_the_table_of_any_network(name):
+  """Its constructors make one of levels, whether they are read or not."""
+  ours = shipped(f'cifar10/{name}.py', (8, 8, 3), 0, **NARROW)
+  arrays, config = official.state_dict('score_sde', ours)
+  told = [
+    config['model'][key] for key in ('sigma_max', 'sigma_min', 'num_scales')]
+  assert told == [50.0, 0.01, 1000]
+  sigmas = arrays['module.sigmas']
+  np.testing.assert_allclose([sigmas[0], sigmas[-1], len(sigmas)], told)
+
+
+@pytest.mark.parametrize(
+  ('process', 'target', 'told'),
+  [
+    ('RectifiedFlow', dict(type='denoising.Velocity', factor=-1.0),
+     ('Linear', 'velocity')),
+    ('Cosine', dict(type='denoising.Noise'), ('GVP', 'noise')),
+    ('VP', dict(type='denoising.Score'), ('VP', 'score')),
+  ],
+)  # fmt: skip
+def test_sit_is_told_path_and_prediction(process, target, told):
+  over = dict(process=dict(type=f'processes.{process}'), target=target)
+  ours = shipped('imagenet64/sit_b4.py', (8, 8, 3), 10, over, **SHORT,
+                 num_classes=10)
+  _, config = official.state_dict('sit', ours)
+  assert (config['path_type'], config['prediction']) == told
 
 
 def test_a_learned_variance_is_exported():

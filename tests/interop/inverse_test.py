@@ -174,7 +174,8 @@ def test_score_sde(name):
       np.testing.assert_allclose(ours, table, rtol=1e-12)
     same(arrays, kept)
     arrays['module.sigmas'] = ours
-  again = score_sde.convert({'model': arrays}, told, ema=False)
+  assert score_sde.recognises(arrays)
+  again = score_sde.convert(arrays, told)
   assert again.spec == found.spec
   same(_flat(again.params), _flat(found.params))
 
