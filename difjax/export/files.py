@@ -41,9 +41,11 @@ def sampler(
     trust: packages whose names saved configs and specs may use.
 
   Raises:
-    ConfigError: a spec does not build, or has no program.
+    ConfigError: a spec does not build, or has no program, or `out` is a
+      folder.
     CheckpointError: there is no checkpoint that can be read.
   """
+  _check_file(out)
   _check_platforms(platforms)
   led, way = job.prepared(
     workdir, wanted, sampler=sampler, leads=leads, coupled=coupled, trust=trust
@@ -80,9 +82,11 @@ def parameters(
     trust: packages whose names the saved config may use.
 
   Raises:
-    ConfigError: there is no such average, or the family has no such model.
+    ConfigError: there is no such average, or the family has no such model, or
+      `out` is a folder.
     CheckpointError: there is no checkpoint that can be read.
   """
+  _check_file(out)
   model = trained.load(workdir, ema=ema, step=step, trust=trust)
   remarks = {'step': str(model.step), 'ema': ema, 'format': 'difjax'}
   if family is None:
@@ -91,6 +95,13 @@ def parameters(
     arrays, config = official.state_dict(family, model)
     remarks |= {'format': 'pt', 'family': family, 'config': json.dumps(config)}
   archive.save_parameters(out, arrays, remarks)
+
+
+def _check_file(out: pathlib.Path) -> None:
+  if out.is_dir():
+    raise errors.ConfigError(
+      f'{out} is a folder: give the file to write, such as {out}/exported'
+    )
 
 
 def _check_platforms(platforms: Sequence[str]) -> None:

@@ -6,10 +6,12 @@ imported again: it is written only if that model predicts what ours does.
 
 from __future__ import annotations
 
+import dataclasses
 import types
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
+import flax.errors
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -36,6 +38,7 @@ Found = tuple[State, dict[str, Any]]  # weights, official arguments
 _CLOSE = 1e-4  # of two predictions, over the largest
 _ODD = (  # what looking for the parts of another network raises
   ArithmeticError, AttributeError, LookupError, TypeError, ValueError,
+  flax.errors.FlaxError,
 )  # fmt: skip
 
 
@@ -71,18 +74,21 @@ def state_dict(family: str, model: trained.Trained) -> Found:
 
 
 def _agree(model: trained.Trained, found: base.Converted) -> bool:
-  """Says whether an imported model predicts what ours does."""
-  key = jax.random.key(0)
-  x = jax.random.normal(key, (1, *model.shape))
-  process = model.objective.process
+  """Says whether an imported model predicts what ours does in float32."""
+  objective = dataclasses.replace(
+    model.objective, network=model.objective.network.clone(dtype=None))
+  process = objective.process
+  x = process.prior(jax.random.key(0), (1, *model.shape))
+  cond = {'low_res': jax.random.normal(jax.random.key(1), x.shape)}
   t = jnp.float32(process.t_min + (process.t_max - process.t_min) / 2)
-  label = {'label': jnp.zeros(1, jnp.int32)} if model.num_classes else None
+  if model.num_classes:
+    cond['label'] = jnp.zeros(1, jnp.int32)
   theirs = configs.build(found.spec, path='objective')
   imported.check('the exported model', model.params, found.params)
   ours, other = (
-    np.asarray(_predict(objective, params, x, t, label))
-    for objective, params in (
-      (model.objective, model.params), (theirs, found.params))
+    np.asarray(_predict(each, params, x, t, cond))
+    for each, params in (
+      (objective, model.params), (theirs, found.params))
   )  # fmt: skip
   room = _CLOSE * abs(ours).max()
   return bool(np.isfinite(ours).all() and abs(ours - other).max() <= room)
@@ -90,11 +96,11 @@ def _agree(model: trained.Trained, found: base.Converted) -> bool:
 
 def _predict(
   objective: objectives.Objective, params: Params, x: Array, t: Array,
-  label: dict[str, Array] | None,
+  cond: dict[str, Array],
 ) -> Array:  # fmt: skip
   """Returns x_0, or what a classifier says."""
   if hasattr(objective, 'denoiser'):
-    return objective.denoiser(params, label)(x, t).x0
+    return objective.denoiser(params, cond)(x, t).x0
   return objective.log_prob(params)(x, t)
 
 
@@ -110,6 +116,13 @@ def _dit(
   yield dit.state_dict(params, objective, shape)
 
 
+def _sit(
+  params: Params, objective: base.Spec, shape: Shape
+) -> Iterator[Found]:
+  arrays, config = dit.state_dict(params, objective, shape)
+  yield arrays, config | sit.official(objective)
+
+
 def _edm(
   params: Params, objective: base.Spec, shape: Shape
 ) -> Iterator[Found]:
@@ -123,15 +136,10 @@ def _score_sde(
 ) -> Iterator[Found]:
   size = {'image_size': shape[0], 'num_channels': shape[-1]}
   config = imported.merged(
-    score_sde_config.official(objective), {'data': size}
+    {'data': size, 'model': score_sde.TABLE},
+    score_sde_config.official(objective),
   )
   yield score_sde.state_dict(params, config), config
-
-
-def _read_score_sde(
-  arrays: State, config: Mapping[str, Any]
-) -> base.Converted:
-  return score_sde.convert({'model': arrays}, config, ema=False)
 
 
 Candidates = Callable[[Params, base.Spec, Shape], Iterator[Found]]
@@ -139,6 +147,6 @@ _FAMILIES: Final = types.MappingProxyType({
   'adm': (_adm, adm.convert),
   'dit': (_dit, dit.convert),
   'edm': (_edm, edm.convert),
-  'score_sde': (_score_sde, _read_score_sde),
-  'sit': (_dit, sit.convert),
+  'score_sde': (_score_sde, score_sde.convert),
+  'sit': (_sit, sit.convert),
 })

@@ -26,6 +26,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
+from flax import traverse_util
 
 from difjax import config as configs
 from difjax import errors
@@ -103,6 +104,8 @@ def state_dict(
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
   """Returns the weights by official name, and the official arguments.
 
+  Those of a network are its constructor's.
+
   Args:
     params: of our network.
     objective: its specification.
@@ -111,12 +114,37 @@ def state_dict(
   Raises:
     ConfigError, KeyError: ADM has no such model.
   """
-  config = official(objective) | {
+  config = official(objective) | _told(params, shape[-1]) | {
     'image_size': shape[0], 'in_channels': shape[-1]}
   config = {
     name: value for name, value in config.items() if value is not None}
   settings = adm_settings.Settings(config)
   return adm_networks.state_dict(params, settings), config
+
+
+def _told(params: Params, colours: int) -> dict[str, Any]:
+  """Returns the constructor's arguments that weights tell; None: no such.
+
+  Heads are split first in what goes out, whatever the order was that came in.
+  """
+  flat = traverse_util.flatten_dict(params, sep='/')
+  net = adm_keys.described({name: a.shape for name, a in flat.items()})
+  unet = net.pool is None
+  return {
+    'model_channels': net.width,
+    'channel_mult': list(net.multipliers),
+    'num_res_blocks': net.blocks,
+    'attention_resolutions': [2**level for level in net.attention],
+    'out_channels': net.outputs,
+    'num_classes': net.num_classes or None,
+    'use_scale_shift_norm': net.scale_shift,
+    'resblock_updown': net.updown,
+    'conv_resample': net.updown or net.convolved,
+    'use_new_attention_order': False,
+    'pool': net.pool,
+    'class_cond': net.num_classes > 0 if unet else None,
+    'learn_sigma': net.outputs == 2 * colours if unet else None,
+  }
 
 
 def official(objective: base.Spec) -> dict[str, Any]:

@@ -117,9 +117,7 @@ def convert(
 def state_dict(
   params: Params, config: Mapping[str, Any]
 ) -> dict[str, np.ndarray]:
-  """Returns weights and filters by official name.
-
-  iDDPM's preconditioning has its levels `u` besides, which it makes itself.
+  """Returns weights, filters and levels by official name.
 
   Args:
     params: of our network.
@@ -131,7 +129,7 @@ def state_dict(
   arguments = edm_arguments.Arguments(config['precond'], (), config)
   net = edm_arguments.architecture(arguments)
   theirs = {path: name for name, path in edm_keys.paths(net).items()}
-  found = {
+  found = edm_diffusion.buffers(arguments) | {
     _INSIDE + name: kernel for name, kernel in edm_keys.constants(net).items()}
   for path, leaf in traverse_util.flatten_dict(params, sep='/').items():
     array = np.asarray(leaf)

@@ -63,6 +63,18 @@ def preconditioning(
   return _LOSSES.get(getattr(loss, 'kind', ''), _own)(found, loss)
 
 
+def buffers(arguments: edm_arguments.Arguments) -> dict[str, np.ndarray]:
+  """Returns what a preconditioning keeps beside its network.
+
+  That is iDDPM's levels `u`, the highest first, and 0 after the last.
+  """
+  if 'C_1' not in arguments:
+    return {}
+  logsnr = discrete.CosineBetas(**_cosine(arguments)).logsnr_table()
+  levels = np.append(np.exp(-0.5 * logsnr[::-1]), 0.0)
+  return {'u': levels.astype(np.float32)}
+
+
 def _edm(arguments: edm_arguments.Arguments) -> Preconditioning:
   """EDM's own."""
   low, high = (arguments.number(f'sigma_{end}') for end in ('min', 'max'))
@@ -118,8 +130,8 @@ def _ve_times(low: float, high: float) -> base.Spec:
   return _equivalent(spec, 'Uniform')
 
 
-def _iddpm(arguments: edm_arguments.Arguments) -> Preconditioning:
-  """The levels of improved DDPM.
+def _cosine(arguments: edm_arguments.Arguments) -> dict[str, Any]:
+  """The arguments of the levels of improved DDPM.
 
   Raises:
     ConfigError: there are more than any model has, whose table would fill the
@@ -128,9 +140,14 @@ def _iddpm(arguments: edm_arguments.Arguments) -> Preconditioning:
   levels = arguments.count('M', 2)
   if levels > _MOST_LEVELS:
     raise errors.ConfigError(f'EDM: M is {levels}, more than {_MOST_LEVELS}')
-  process = dict(
+  return dict(
     levels=levels, offset=arguments.number('C_2'),
     beta_max=1.0 - arguments.number('C_1'))
+
+
+def _iddpm(arguments: edm_arguments.Arguments) -> Preconditioning:
+  """The levels of improved DDPM."""
+  process = _cosine(arguments)
   logsnr = discrete.CosineBetas(**process).logsnr_table()
   spec = dict(type='processes.CosineBetas', **process)
   return Preconditioning(

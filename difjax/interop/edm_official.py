@@ -1,7 +1,8 @@
 """From a network of ours to the arguments that EDM's constructors would have.
 
 The way back of `edm_arguments`. What a preconditioning does is told by none of
-our weights, so that each of them is proposed, EDM's own first.
+our weights, so that each of them is proposed, EDM's own first; but where a
+variance is learned there is only iDDPM's.
 """
 
 from __future__ import annotations
@@ -15,13 +16,14 @@ from difjax.typing import Params, Shape
 
 _FOURIER = ('networks.Fourier',)
 _SIGMA_DATA = 0.5
-_OWN = ('EDMPrecond',)
+_OWN, _LEARNED = ('EDMPrecond',), ('iDDPMPrecond',)
+_FILTERED = ('networks.FIRUp',)
 
 
 def arguments(
   params: Params, objective: base.Spec, shape: Shape
 ) -> Iterator[dict[str, Any]]:
-  """Yields the official arguments, once for each preconditioning.
+  """Yields the official arguments, for each preconditioning that may be.
 
   Args:
     params: of our network.
@@ -47,7 +49,10 @@ def arguments(
   else:
     common |= dict(model_type='DhariwalUNet')
   deviation = objective['target'].get('data_std', _SIGMA_DATA)
+  learned = bool(objective.get('learned_range'))
   for kind in edm_arguments.PRECONDITIONINGS:
+    if (kind in _LEARNED) != learned:
+      continue
     own = dict(sigma_data=deviation) if kind in _OWN else {}
     yield dict(precond=kind, **common, **own)
 
@@ -59,11 +64,13 @@ def _song(spec: base.Spec, code: int) -> dict[str, Any]:
       ('skip', 'input_skip'), ('residual', 'input_residual')) if spec.get(key)),
     'standard')
   encoding = spec.get('encoding', {}).get('partial')
+  up = spec.get('up', {}).get('resampling', {})
+  taps = (1, 3, 3, 1) if up.get('type') in _FILTERED else (1, 1)
   return dict(
     model_type='SongUNet', channel_mult_noise=code, encoder_type=encoder,
     decoder_type='skip' if spec.get('output_skip') else 'standard',
     embedding_type='fourier' if encoding in _FOURIER else 'positional',
-    resample_filter=list(spec['up']['resampling']['kernel']))
+    resample_filter=list(up.get('kernel', taps)))
 
 
 def _rows(params: Params, name: str) -> int:

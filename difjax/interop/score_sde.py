@@ -23,8 +23,9 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import types
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from flax import traverse_util
@@ -41,15 +42,18 @@ from difjax.typing import Params
 
 _FAMILY = 'score_sde'
 _POINTWISE = '.Conv_2.weight'  # a convolution of one pixel
-_SIGMAS, _LEVELS = (50.0, 0.01), 1_000  # of a table that VP does not read
+# Of the table that all networks keep, where the process does not tell it.
+TABLE: Final = types.MappingProxyType(
+  dict(sigma_max=50.0, sigma_min=0.01, num_scales=1_000))
 
 
 def recognises(tree: Any) -> bool:
   """Says whether a checkpoint is of these networks."""
   if not isinstance(tree, Mapping):
     return False
-  if isinstance(tree.get('model'), Mapping):
-    return any('all_modules.' in str(name) for name in tree['model'])
+  model = tree if score_sde_weights.alone(tree) else tree.get('model')
+  if isinstance(model, Mapping):
+    return any('all_modules.' in str(name) for name in model)
   params = tree.get('params_ema')
   return isinstance(params, Mapping) and any(
     str(name).startswith('ResnetBlock')
@@ -103,8 +107,7 @@ def state_dict(
     KeyError: the network is none of theirs.
   """
   settings = score_sde_settings.Settings(config, {
-    'model.sigma_max': _SIGMAS[0], 'model.sigma_min': _SIGMAS[1],
-    'model.num_scales': _LEVELS})
+    f'model.{name}': value for name, value in TABLE.items()})
   names = dict(score_sde_keys.names(
     score_sde_keys.architecture(settings), flax=False))
   found = {}

@@ -2,8 +2,9 @@
 
 A `.pth` file holds the last weights by name (`model`) and their average as a
 list without names (`ema.shadow_params`), in the order of the names, without
-what is not trained. A Flax file (`checkpoint_7`) holds both as nested dicts,
-`params_ema` and `optimizer.target`; a classifier's is the dict alone.
+what is not trained; what `model` holds may be a file too. A Flax file
+(`checkpoint_7`) holds both as nested dicts, `params_ema` and
+`optimizer.target`; a classifier's is the dict alone.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from difjax.typing import Params
 
 _TABLE = 'sigmas'  # PyTorch keeps the noise levels, descending, as a buffer
 _PARALLEL = 'module.'
+_ENTRY = _PARALLEL + _TABLE  # of what `model` holds
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -54,16 +56,24 @@ class Weights:
       'model.num_scales': len(self.table)}
 
 
+def alone(tree: Mapping[str, Any]) -> bool:
+  """Says whether a file is what another has as `model`."""
+  return _ENTRY in tree
+
+
 def read(tree: Mapping[str, Any], ema: bool) -> Weights:
   """Takes the weights out of a checkpoint.
 
   Args:
     tree: what `container.read` gives.
-    ema: averaged weights, not those of the last step.
+    ema: averaged weights, not those of the last step; without effect where
+      there is one kind, and the file does not tell which.
 
   Raises:
     CheckpointError: it does not have them.
   """
+  if alone(tree):
+    return dataclasses.replace(_torch({'model': tree}, False), kind='as saved')
   torch = isinstance(tree.get('model'), Mapping)
   return _torch(tree, ema) if torch else _flax(tree, ema)
 

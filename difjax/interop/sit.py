@@ -22,13 +22,23 @@ and the second half is never used; it is kept, as the network's spare channels.
 
 from __future__ import annotations
 
+import types
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from difjax import errors
 from difjax.interop import base, dit_layout
 
 _EPS, _EPS_VP = 1e-3, 1e-5  # official `train_eps`, where the run does not say
+
+_PATHS: Final = types.MappingProxyType({
+  'processes.RectifiedFlow': 'Linear', 'processes.Cosine': 'GVP',
+  'processes.VP': 'VP',
+})  # fmt: skip
+_TARGETS: Final = types.MappingProxyType({
+  'denoising.Velocity': 'velocity', 'denoising.Score': 'score',
+  'denoising.Noise': 'noise',
+})  # fmt: skip
 
 
 def recognises(tree: Any) -> bool:
@@ -73,7 +83,13 @@ def convert(
 
 def official(objective: base.Spec) -> dict[str, Any]:
   """Returns what an objective of ours tells that no weight does."""
-  return dict(num_heads=objective['network']['heads'])
+  told = dict(num_heads=objective['network']['heads'])
+  for name, part, words in (
+    ('path_type', 'process', _PATHS), ('prediction', 'target', _TARGETS)
+  ):
+    kind = objective.get(part, {}).get('type')
+    told |= {name: words[kind]} if kind in words else {}
+  return told
 
 
 def _transport(args: Mapping[str, Any]) -> base.Spec:

@@ -35,6 +35,17 @@ def same(found, expected):
     assert found[name].shape == array.shape, name
 
 
+def near(found, expected):
+  """Noise levels, theirs the roots of 1 + sigma^2 less 1 in float32."""
+  assert found.keys() == expected.keys()
+  for name, array in expected.items():
+    assert found[name].dtype == array.dtype
+    level, official = (
+      1 + np.square(table, dtype=np.float64)
+      for table in (found[name], array))
+    np.testing.assert_allclose(level, official, rtol=2e-6)
+
+
 def test_a_map_is_undone():
   """Of two arrays beside each other, transposed."""
   a, b = np.arange(6.0).reshape(2, 3), np.arange(6.0, 14.0).reshape(2, 4)
@@ -87,6 +98,25 @@ def test_adm_from_our_spec():
   assert adm.convert(arrays, told).network == found.network
 
 
+@pytest.mark.parametrize('name', ['unet', 'sr', 'classifier'])
+@pytest.mark.parametrize('new_order', [False, True])
+def test_adm_tells_the_constructor_all(name, new_order):
+  """The order of heads too, which is the old one whatever came in."""
+  tree = container.read(GOLDEN / 'adm' / f'{name}.pt')
+  given = json.loads((GOLDEN / 'adm' / f'{name}.json').read_text())['config']
+  found = adm.convert(tree, given | {'use_new_attention_order': new_order})
+  arrays, told = adm.state_dict(
+    found.params, found.spec, found.info['image_shape'])
+  given.pop('small_size', None)  # of the scripts
+  if 'num_head_channels' in given:
+    del given['num_heads']  # which it goes before
+  assert told | given == told
+  assert not told['use_new_attention_order']
+  again = adm.convert(arrays, told)
+  assert again.network == found.network
+  same(_flat(again.params), _flat(found.params))
+
+
 def edm_file(name):
   """A golden of this repository, or of the set beside it."""
   file = GOLDEN / 'edm' / f'{name}.pkl'
@@ -102,13 +132,15 @@ def test_edm(name):
   tree = container.read(edm_file(name))
   net = tree['ema'] if isinstance(tree, dict) else tree
   found = edm.convert(tree, None)
-  expected = {
-    key: array for key, array in persistent.arrays(net).items() if key != 'u'}
+  expected = persistent.arrays(net)
+  levels = {key: expected.pop(key) for key in ('u',) if key in expected}
   kinds = {}
   for config in edm_official.arguments(
     found.params, found.spec, found.info['image_shape']
   ):
-    same(edm.state_dict(found.params, config), expected)
+    arrays = edm.state_dict(found.params, config)
+    near({key: arrays.pop(key) for key in ('u',) if key in arrays}, levels)
+    same(arrays, expected)
     kinds[config['precond']] = config
   config = kinds[net.kind]
   given = dict(net.keywords)
@@ -142,7 +174,8 @@ def test_score_sde(name):
       np.testing.assert_allclose(ours, table, rtol=1e-12)
     same(arrays, kept)
     arrays['module.sigmas'] = ours
-  again = score_sde.convert({'model': arrays}, told, ema=False)
+  assert score_sde.recognises(arrays)
+  again = score_sde.convert(arrays, told)
   assert again.spec == found.spec
   same(_flat(again.params), _flat(found.params))
 
