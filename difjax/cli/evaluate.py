@@ -7,8 +7,8 @@ r"""difjax evaluate: judges images, or a trained model by what a config names.
   difjax evaluate --workdir=runs/digits --only=bits
 
 images, of any tool or drawn from a run, against a reference:
-  --samples=PATH            a folder or .zip of images at any depth, an .npz of
-                            ADM or score_sde, what difjax sample made
+  --samples=PATH            a folder of images or of folders of them, a .zip, an
+                            .npz of ADM or score_sde, what difjax sample made
   --workdir=DIR             of a run, with the flags of difjax sample; --num is
                             50000, --formats is grid, samples are in OUT/samples
   --checkpoints=all         or STEPS: of a run, each in OUT/STEP, and a table

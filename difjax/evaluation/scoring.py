@@ -170,16 +170,17 @@ def score(
     DataError: an image or the reference is malformed.
     ConfigError: the folder holds a card of another protocol.
   """
-  told = cards.protocol(samples, by.reference, by.net, by.how)
+  told = lambda: cards.protocol(samples, by.reference, by.net, by.how)
   if out is not None and (out / cards.FILE).exists():
     known = cards.read(out)
-    if cards.same(told, known):
+    if cards.same(told(), known):
       return known
     raise errors.ConfigError(
       f'{out / cards.FILE} is of another protocol: use another --out, or '
       'remove it'
     )
-  card = cards.fill(told, by.found(samples))
+  found = by.found(samples)  # whose reading gives the protocol its digests
+  card = cards.fill(told(), found)
   if out is not None:
     cards.write(out, card)
   return card
