@@ -132,7 +132,8 @@ def _told(params: Params, colours: int) -> dict[str, Any]:
   unet = net.pool is None
   return {
     'model_channels': net.width,
-    'channel_mult': list(net.multipliers),
+    'channel_mult': [
+      int(m) if m.is_integer() else m for m in net.multipliers],
     'num_res_blocks': net.blocks,
     'attention_resolutions': [2**level for level in net.attention],
     'out_channels': net.outputs,

@@ -111,6 +111,7 @@ def test_adm_tells_the_constructor_all(name, new_order):
   if 'num_head_channels' in given:
     del given['num_heads']  # which it goes before
   assert told | given == told
+  assert str(told['channel_mult']) == str(given['channel_mult'])  # no floats
   assert not told['use_new_attention_order']
   again = adm.convert(arrays, told)
   assert again.network == found.network
