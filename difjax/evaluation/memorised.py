@@ -10,12 +10,10 @@ features of a network, which also sees copies that are shifted or recoloured.
 from __future__ import annotations
 
 import dataclasses
-import time
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-import tqdm
 
 from difjax import errors, metrics
 from difjax.data import source as sources
@@ -25,7 +23,6 @@ from difjax.evaluation import (
   feature_nets,
   parts,
   plots,
-  samples,
   trained,
 )
 from difjax.sampling import samplers
@@ -173,7 +170,9 @@ class Memorised:
       NonFiniteError: a sample is not finite.
     """
     train, real = self._images(model)
-    made, evaluations, seconds = self._sampled(model)
+    made, evaluations, seconds = parts.sampled(
+      model, self.sampler, self.images, size=self.size, seed=self.seed
+    )
     order = np.random.default_rng(self.seed).permutation(len(real))
     spaces = {_PIXELS: distribution.pixels}
     if self.features is not None:
@@ -202,24 +201,9 @@ class Memorised:
       space: metrics.compared(*(each.tables[space] for each in sides))
       for space in spaces
     }
-    return Inquiry(*sides, train, verdicts, evaluations, seconds)
-
-  def _sampled(
-    self, model: trained.Trained
-  ) -> tuple[np.ndarray, float, float]:
-    """Returns samples, their mean evaluations and the seconds they took."""
-    indices = np.arange(self.images)
-    began = time.monotonic()
-    with tqdm.tqdm(
-      total=self.images, desc='samples', unit='image', disable=None
-    ) as bar:
-      made, evaluations = samples.generate(
-        model.objective, self.sampler, model.params, shape=model.shape,
-        indices=indices, seed=self.seed, size=self.size,
-        labels=samples.default_labels(indices, model.num_classes),
-        advance=bar.update,
-      )  # fmt: skip
-    return made, float(evaluations.mean()), time.monotonic() - began
+    return Inquiry(
+      *sides, train, verdicts, float(evaluations.mean()), seconds
+    )
 
   def _images(self, model: trained.Trained) -> tuple[np.ndarray, np.ndarray]:
     """Returns all training images and all held-out ones."""

@@ -5,13 +5,16 @@ from __future__ import annotations
 import io
 import json
 import pathlib
+import time
 import types
 from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
 import numpy as np
+import tqdm
 
-from difjax.evaluation import plots, trained
+from difjax.evaluation import plots, samples, trained
+from difjax.sampling import samplers
 
 
 class Found(NamedTuple):
@@ -66,3 +69,40 @@ def format_table(name: str, figures: Mapping[str, float | int]) -> str:
   width = max(map(len, figures))
   lines = [f'  {key:<{width}}  {value:.6g}' for key, value in figures.items()]
   return '\n'.join([name, *lines])
+
+
+def sampled(
+  model: trained.Trained,
+  sampler: samplers.Sampler,
+  count: int,
+  *,
+  size: int,
+  seed: int,
+) -> tuple[np.ndarray, np.ndarray, float]:
+  """Samples the first images of a seed, all classes in turn, with progress.
+
+  Args:
+    model: what to sample from.
+    sampler: how.
+    count: how many.
+    size: images in a block.
+    seed: of the set.
+
+  Returns:
+    Images uint8 [N, H, W, C], evaluations int [N], and the seconds it took.
+
+  Raises:
+    NonFiniteError: an image has values that are not finite.
+  """
+  indices = np.arange(count)
+  began = time.monotonic()
+  with tqdm.tqdm(
+    total=count, desc='samples', unit='image', disable=None
+  ) as bar:
+    made, evaluations = samples.generate(
+      model.objective, sampler, model.params, shape=model.shape,
+      indices=indices, seed=seed, size=size,
+      labels=samples.default_labels(indices, model.num_classes),
+      advance=bar.update,
+    )  # fmt: skip
+  return made, evaluations, time.monotonic() - began

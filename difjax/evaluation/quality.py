@@ -9,10 +9,8 @@ the mean of several draws.
 from __future__ import annotations
 
 import dataclasses
-import time
 
 import numpy as np
-import tqdm
 
 from difjax import metrics
 from difjax.data import source as sources
@@ -21,7 +19,6 @@ from difjax.evaluation import (
   distribution,
   parts,
   plots,
-  samples,
   trained,
 )
 from difjax.sampling import samplers
@@ -56,18 +53,9 @@ class Quality:
     Raises:
       NonFiniteError: a sample is not finite.
     """
-    indices = np.arange(self.images)
-    began = time.monotonic()
-    with tqdm.tqdm(
-      total=self.images, desc='samples', unit='image', disable=None
-    ) as bar:
-      made, evaluations = samples.generate(
-        model.objective, self.sampler, model.params, shape=model.shape,
-        indices=indices, seed=self.seed, size=self.size,
-        labels=samples.default_labels(indices, model.num_classes),
-        advance=bar.update,
-      )  # fmt: skip
-    seconds = time.monotonic() - began
+    made, evaluations, seconds = parts.sampled(
+      model, self.sampler, self.images, size=self.size, seed=self.seed
+    )
     figures = {
       'frechet_distance': self._distance(made),
       'frechet_distance_of_training_images': self._floor(),

@@ -313,6 +313,29 @@ def _checked(
   return quantise(x)
 
 
+def on_first(
+  run: hooks.Run, now: state.TrainState, ema: str, use: Callable[[Params], None]
+) -> None:
+  """Has the first process sample from what is trained; the others wait.
+
+  Args:
+    run: whose hook asks.
+    now: the state.
+    ema: which average; '' for the raw parameters.
+    use: what to do with it, on one device.
+
+  Raises:
+    ConfigError: nothing can be sampled from what is trained.
+  """
+  trained.require(run.objective, 'denoiser', 'config.objective')
+  params = distributed.whole(now.ema[ema] if ema else now.params)
+  if distributed.is_first():
+    with jax.set_mesh(meshes.nowhere()):
+      use(params)
+  # The others wait here, where they may, and not in the step that follows.
+  distributed.barrier('the first process has sampled')
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SampleGrid:
   """A hook that draws the same images again and again as training goes on.
@@ -339,24 +362,16 @@ class SampleGrid:
     Raises:
       ConfigError: nothing can be sampled from what is trained.
     """
-    trained.require(run.objective, 'denoiser', 'config.objective')
-    params = now.ema[self.ema] if self.ema else now.params
-    params = distributed.whole(params)
-    if distributed.is_first():
-      self._draw(run, step, params)
-    # The others wait here, where they may, and not in the step that follows.
-    distributed.barrier('samples are drawn')
+    on_first(run, now, self.ema, lambda params: self._draw(run, step, params))
 
   def _draw(self, run: hooks.Run, step: int, params: Params) -> None:
     indices = np.arange(self.rows**2)
-    source = run.pipeline.source
-    with jax.set_mesh(meshes.nowhere()):
-      images, _ = generate(
-        run.objective, self.sampler, params,
-        shape=run.pipeline.shape, indices=indices, seed=self.seed,
-        size=len(indices),
-        labels=default_labels(indices, source.num_classes),
-      )  # fmt: skip
+    images, _ = generate(
+      run.objective, self.sampler, params,
+      shape=run.pipeline.shape, indices=indices, seed=self.seed,
+      size=len(indices),
+      labels=default_labels(indices, run.pipeline.source.num_classes),
+    )  # fmt: skip
     grid = plots.grid(images, self.rows)
     folder = pathlib.Path(run.workdir, 'samples')
     folder.mkdir(exist_ok=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 
-import jax
 import numpy as np
 
 from difjax import errors
@@ -17,11 +16,9 @@ from difjax.evaluation import (
   references,
   samples,
   scoring,
-  trained,
 )
 from difjax.sampling import samplers
-from difjax.training import distributed, hooks, state
-from difjax.training import mesh as meshes
+from difjax.training import hooks, state
 from difjax.typing import Params
 
 
@@ -82,12 +79,9 @@ class Scored:
       DataError: the reference or the network's file is missing or malformed.
       NonFiniteError: a sample is not finite.
     """
-    trained.require(run.objective, 'denoiser', 'config.objective')
-    params = now.ema[self.ema] if self.ema else now.params
-    params = distributed.whole(params)
-    if distributed.is_first():
-      self._score(run, step, params)
-    distributed.barrier('samples are scored')
+    samples.on_first(
+      run, now, self.ema, lambda params: self._score(run, step, params)
+    )
 
   @functools.cached_property
   def _judge(self) -> scoring.Judge:
@@ -96,18 +90,19 @@ class Scored:
       reference = references.of_source(self.source)
     else:
       reference = references.read(self.reference)
-    return scoring.judge(self.features, reference, self.figures)
+    return scoring.Judge(
+      net=self.features.load(), reference=reference, how=self.figures
+    )
 
   def _score(self, run: hooks.Run, step: int, params: Params) -> None:
     indices = np.arange(self.images)
     classes = run.pipeline.source.num_classes
-    with jax.set_mesh(meshes.nowhere()):
-      made, _ = samples.generate(
-        run.objective, self.sampler, params, shape=run.pipeline.shape,
-        indices=indices, labels=samples.default_labels(indices, classes),
-        seed=self.seed, size=min(self.size, self.images),
-      )  # fmt: skip
-      found = self._judge.found(image_set.of_array(made))
+    made, _ = samples.generate(
+      run.objective, self.sampler, params, shape=run.pipeline.shape,
+      indices=indices, labels=samples.default_labels(indices, classes),
+      seed=self.seed, size=min(self.size, self.images),
+    )  # fmt: skip
+    found = self._judge.found(image_set.of_array(made))
     values = {
       f'score/{name}': figure.value for name, figure in found.figures.items()
     }

@@ -54,24 +54,6 @@ class Judge:
     return self.reference.compute(self.net)
 
 
-def judge(
-  network: feature_nets.Network,
-  reference: references.Reference,
-  how: figures.Figures,
-) -> Judge:
-  """Loads what images are judged by.
-
-  Args:
-    network: what to load.
-    reference: what images are compared with.
-    how: conventions of the figures.
-
-  Raises:
-    DataError: the network's weights are not there.
-  """
-  return Judge(net=network.load(), reference=reference, how=how)
-
-
 def check_reference(path: str, *others: str) -> None:
   """Refuses a reference that is not there, before its pixels are read.
 

@@ -29,7 +29,8 @@ def samples(folder):
 def judge(how=HOW, real=REAL):
   """Judges by pixels."""
   reference = references.of_images(image_set.of_array(real))
-  return scoring.judge(feature_nets.Pixels(), reference, how)
+  net = feature_nets.Pixels().load()
+  return scoring.Judge(net=net, reference=reference, how=how)
 
 
 def made(folder, out, **changes):
