@@ -134,6 +134,6 @@ class SelfAttention(nn.Module):
       use_bias=self.qkv_bias, dtype=self.dtype, name='qkv')(x)
     q, k, v = (qkv[:, :, i] for i in range(3))
     o = attend(q, k, v, self.implementation)
-    return nn.Dense(
-      self.features or channels, kernel_init=self.out_init, dtype=self.dtype,
+    return layers.dense(
+      self.features or channels, self.out_init, dtype=self.dtype,
       name='out')(o.reshape(batch, tokens, channels))

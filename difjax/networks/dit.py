@@ -14,6 +14,7 @@ scanned over: each of their parameters has a leading axis of length `depth`.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 
@@ -96,20 +97,21 @@ class Block(nn.Module):
   def __call__(self, x: Array, c: Array, train: bool) -> tuple[Array, None]:
     """Maps tokens [B, N, D] under c [B, D]; the None is for `nn.scan`."""
     width = x.shape[-1]
-    dense = lambda n, init, name: nn.Dense(
-      n, kernel_init=init, dtype=self.dtype, name=name)
+    dense = functools.partial(layers.dense, dtype=self.dtype)
     drop = nn.Dropout(self.dropout, deterministic=not train)
-    modulation = dense(6 * width, _zeros, 'modulation')(nn.silu(c))
+    modulation = dense(6 * width, _zeros, name='modulation')(nn.silu(c))
     s1, m1, g1, s2, m2, g2 = jnp.split(
       layers.constrain(modulation, 'batch', 'whole'), 6, axis=-1)
     h = attention.SelfAttention(
       self.heads, implementation=self.implementation, dtype=self.dtype,
       name='attention')(_modulate(x, s1, m1))
     x = x + g1[:, None] * drop(h)
-    h = dense(round(width * self.mlp_ratio), _xavier, 'mlp_hidden')(
+    h = dense(
+      round(width * self.mlp_ratio), _xavier, name='mlp_hidden')(
       _modulate(x, s2, m2))
     h = layers.constrain(h, 'batch', None, 'hidden')
-    h = dense(width, _xavier, 'mlp_out')(drop(nn.gelu(h, approximate=True)))
+    h = dense(width, _xavier, name='mlp_out')(
+      drop(nn.gelu(h, approximate=True)))
     x = x + g2[:, None] * drop(h)
     return layers.constrain(x, 'batch'), None
 

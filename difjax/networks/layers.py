@@ -58,6 +58,22 @@ def _pointwise(x: Array, kernel: Array, *_: Any, **__: Any) -> Array:
   return x @ kernel[0, 0]
 
 
+def dense(
+  features: int, kernel_init: Initialiser, *,
+  dtype: jax.typing.DTypeLike | None, name: str
+) -> nn.Dense:
+  """A dense layer for tokens [B, N, C]."""
+  return nn.Dense(
+    features, kernel_init=kernel_init, dtype=dtype, dot_general=_rowwise,
+    name=name)
+
+
+def _rowwise(x: Array, kernel: Array, *_: Any, **__: Any) -> Array:
+  """A product of tokens as rows: its gradients need no transposed copies."""
+  rows = x.reshape(-1, x.shape[-1]) @ kernel
+  return rows.reshape(*x.shape[:-1], -1)
+
+
 class GroupNorm(nn.Module):
   """Group normalisation with the group count of the score-SDE networks.
 

@@ -30,9 +30,6 @@ import jax.numpy as jnp
 
 from difjax.typing import Array
 
-# [p, a, tap]: which taps v_p[a] sums.
-_SUMS = (((1, 0, 0), (0, 1, 1)), ((1, 1, 0), (0, 0, 1)))
-
 
 def average_down(x: Array) -> Array:
   """Means of 2 x 2 squares: [B, H, W, C] to [B, H/2, W/2, C].
@@ -64,18 +61,26 @@ def conv_doubled(x: Array, kernel: Array, *_: Any, **__: Any) -> Array:
     [B, 2H, 2W, D].
   """
   batch, height, width, _ = x.shape
-  sums = jnp.asarray(_SUMS, kernel.dtype)
-  kernels = jnp.einsum('pau,qbv,uvcd->pqabcd', sums, sums, kernel)
+  kernels = [_taps(rows, axis=1) for rows in _taps(kernel, axis=0)]
   x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
 
   def phase(p: int, q: int) -> Array:
     return jax.lax.conv_general_dilated(
-      x[:, p : p + height + 1, q : q + width + 1], kernels[p, q], (1, 1),
+      x[:, p : p + height + 1, q : q + width + 1], kernels[p][q], (1, 1),
       'VALID', dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
 
   phases = [[phase(p, q) for q in (0, 1)] for p in (0, 1)]
   y = jnp.stack([jnp.stack(row, axis=3) for row in phases], axis=2)
   return y.reshape(batch, 2 * height, 2 * width, -1)
+
+
+def _taps(kernel: Array, axis: int) -> tuple[Array, Array]:
+  """v_0 and v_1 of (3) along an axis of three taps."""
+  first, middle, last = jnp.split(kernel, 3, axis)
+  return (
+    jnp.concatenate([first, middle + last], axis),
+    jnp.concatenate([first + middle, last], axis),
+  )
 
 
 def fir(
