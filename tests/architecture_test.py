@@ -15,7 +15,8 @@ EVERYTHING = sorted(
 
 # Who may import whom: a package may import those that stand before it.
 COMMON = (
-  'config', 'environment', 'errors', 'pytree', 'supervisor', 'typing'
+  'compilation', 'config', 'environment', 'errors', 'pytree', 'supervisor',
+  'typing',
 )  # fmt: skip
 LEAVES = ('data', 'metrics', 'networks')
 CHAIN = (
@@ -43,9 +44,9 @@ ORDER = {
     'unet_encoder dit uvit refinenet wideresnet edm2_layers edm2 costs'
   ),
   'data': (
-    'source order images transforms mapped pipeline device digits idx cifar '
-    'npz folder synthetic example tfrecord tfds lmdb stylegan prepare tar '
-    'tar_index shards text'
+    'source order images transforms mapped processes pipeline device digits '
+    'idx cifar npz folder synthetic example tfrecord tfds lmdb stylegan '
+    'prepare tar tar_index shards text'
   ),
   'metrics': (
     'statistics classifier frechet distances nearest precision_recall '

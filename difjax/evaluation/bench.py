@@ -7,6 +7,7 @@ compared, so that a busy machine hurts them alike.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import pathlib
 import statistics
 import tempfile
@@ -17,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from difjax import compilation
 from difjax.data import device
 from difjax.evaluation import samples
 from difjax.sampling import samplers
@@ -115,13 +117,13 @@ def sampling_rounds(
   labels = samples.default_labels(indices, source.num_classes)
   cond = samples.condition(labels)
 
-  @jax.jit
+  @functools.partial(jax.jit, compiler_options=compilation.options())
   def call(params: PyTree, x: Array, t: Array) -> Array:
     return jnp.clip(objective.denoiser(params, cond)(x, t).x0, -1, 1)
 
   x = objective.process.prior(jax.random.key(0), (BLOCK, *trainer.data.shape))
   t = jnp.asarray(objective.process.t_max)
-  sampled = lambda: samples.block(
+  sampled = lambda: samples.compiled()(
     params, jnp.uint32(0), indices, labels, objective=objective,
     sampler=sampler, shape=trainer.data.shape,
   )  # fmt: skip

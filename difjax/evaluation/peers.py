@@ -25,7 +25,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from difjax import errors, pytree
+from difjax import compilation, errors, pytree
 from difjax.evaluation import bench, profile, samples
 from difjax.objectives import denoising
 from difjax.sampling import ancestral, grids, samplers
@@ -206,7 +206,10 @@ def _training_step(
   first = jax.jit(
     lambda: step.init_state(objective, rule, {}, example, seed=0)
   )()
-  one = jax.jit(step.make_step(objective, rule, {}, seed=0), donate_argnums=0)
+  one = jax.jit(
+    step.make_step(objective, rule, {}, seed=0), donate_argnums=0,
+    compiler_options=compilation.options(),
+  )  # fmt: skip
   return one.lower(first, batch).compile(), first, batch
 
 
@@ -233,11 +236,14 @@ def actions(
   cond = samples.condition(labels)
   x = jnp.zeros((peer.batch_size, *peer.shape))
   t = jnp.asarray(objective.process.t_max)
-  call = jax.jit(lambda params, x: objective.denoiser(params, cond)(x, t))
+  call = jax.jit(
+    lambda params, x: objective.denoiser(params, cond)(x, t),
+    compiler_options=compilation.options(),
+  )
   ddim = samplers.FixedGrid(
     solver=ancestral.DDIM(), grid=grids.Uniform(steps=peer.draws)
   )
-  draw = lambda: samples.block(
+  draw = lambda: samples.compiled()(
     params, jnp.uint32(0), np.arange(peer.batch_size), labels,
     objective=objective, sampler=ddim, shape=tuple(peer.shape),
   )  # fmt: skip

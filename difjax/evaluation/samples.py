@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 import tqdm
 
-from difjax import errors
+from difjax import compilation, errors
 from difjax.data import device
 from difjax.evaluation import plots, quantisers, sample_set, trained
 from difjax.objectives import base
@@ -32,7 +32,6 @@ from difjax.typing import Array, Cond, Params, Shape
 _PRIOR, _SOLVER = 0, 1  # streams of an image's key
 
 
-@functools.partial(jax.jit, static_argnames=('objective', 'sampler', 'shape'))
 def block(
   params: Params,
   seed: Array,
@@ -44,7 +43,7 @@ def block(
   sampler: samplers.Sampler,
   shape: Shape,
 ) -> tuple[Array, Array]:
-  """Samples the images of some indices.
+  """Samples the images of some indices; `compiled` is what to call.
 
   Args:
     params: of the objective's network.
@@ -67,6 +66,15 @@ def block(
   noise = noises.Keys(noises.fold_in(keys, _SOLVER))
   images, calls = sampler(denoiser, objective.process, x, noise)
   return images, calls * objective.evaluations
+
+
+@functools.cache
+def compiled() -> Callable[..., tuple[Array, Array]]:
+  """Returns `block`, compiled for the devices that there are."""
+  return jax.jit(
+    block, static_argnames=('objective', 'sampler', 'shape'),
+    compiler_options=compilation.options(),
+  )  # fmt: skip
 
 
 def default_labels(indices: Array, num_classes: int) -> Array | None:
@@ -111,7 +119,7 @@ def spread(
   for i, (indices, labels) in enumerate(parts):
     on, copy = places[i % len(places)]
     put = functools.partial(jax.device_put, device=on)
-    found = block(
+    found = compiled()(
       copy, put(jnp.uint32(seed)), put(np.asarray(indices)),
       None if labels is None else put(np.asarray(labels)),
       put(jnp.asarray(mean, jnp.float32)),

@@ -29,7 +29,7 @@ import numpy as np
 from jax import export
 
 import difjax
-from difjax import errors
+from difjax import compilation, errors
 from difjax.evaluation import controlled
 from difjax.export import stablehlo
 from difjax.interop import container, safetensors_file
@@ -49,7 +49,8 @@ _SEEDS = (
   'Image i of a seed depends on seed, i and its label alone, not on those '
   'beside it; difjax sample takes label i mod num_classes by default. The '
   'program of a backend gives the bits of difjax sample with its batch as '
-  '--block, on the same device with the same jax; sampler.jax about the same.'
+  '--block, on the same device with the same jax, compiled with the options '
+  'under xla; sampler.jax about the same.'
 )
 _ROUNDING = 'uint8(clip(127.5 x + 128, 0, 255)) in float32'
 
@@ -157,6 +158,10 @@ def _card(
     'rounding': _ROUNDING, 'shape': list(model.shape),
     'num_classes': model.num_classes, 'class_names': list(model.class_names),
     'programs': {name: _terms(each) for name, each in programs.items()},
+    'xla': {
+      name: dict(compilation.OPTIONS.get(name, {}))
+      for name in stablehlo.BACKENDS.values()
+    },
     'jax': jax.__version__, 'difjax': difjax.__version__, 'step': model.step,
     **facts,
     'params': {

@@ -15,7 +15,7 @@ import jax
 import numpy as np
 from flax import linen as nn
 
-from difjax import errors
+from difjax import compilation, errors
 from difjax.metrics import resize
 from difjax.typing import Array, Params
 
@@ -58,7 +58,7 @@ class Extractor:
         x = self.convention(images, self.size or images.shape[1:3])
         return select(self.network.apply({'params': params}, x))
 
-    return jax.jit(activations)
+    return jax.jit(activations, compiler_options=compilation.options())
 
   def batches(
     self, images: Array, select: Callable[[Any], Any], batch: int = 32

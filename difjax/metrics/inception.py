@@ -72,19 +72,14 @@ class Weights(nn.Module):
 
 def _conv(
   x: Array, name: str, features: int, size: tuple[int, int] = (3, 3),
-  stride: int = 1, inside: bool = False,
+  stride: int = 1, padding: str = 'SAME',
 ) -> Array:
-  """Equation (1); `inside` the image alone, or over zeros beyond its edges."""
+  """Equation (1)."""
   shape = (*size, x.shape[-1], features)
   kernel, bias = Weights(shape, name=name)(x.dtype)
-  # XLA gives convolutions without padding to YNNPACK on a CPU, whose take 2 to
-  # 4 times as long as Eigen's: one row of zeros below avoids that.
-  padding = ((0, 1), (0, 0)) if inside else 'SAME'
   y = jax.lax.conv_general_dilated(
     x, kernel, (stride, stride), padding,
     dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
-  if inside:
-    y = y[:, :(x.shape[1] - size[0]) // stride + 1]
   return nn.relu(y + bias)
 
 
@@ -159,8 +154,8 @@ class BlockB(nn.Module):
     (double,) = _products(x, (('branch3x3dbl_1', 64),))
     double = _conv(nn.relu(double), 'branch3x3dbl_2', 96)
     return jnp.concatenate([
-      _conv(x, 'branch3x3', 384, stride=2, inside=True),
-      _conv(double, 'branch3x3dbl_3', 96, stride=2, inside=True),
+      _conv(x, 'branch3x3', 384, stride=2, padding='VALID'),
+      _conv(double, 'branch3x3dbl_3', 96, stride=2, padding='VALID'),
       _maximum(x)], -1)
 
 
@@ -198,8 +193,8 @@ class BlockD(nn.Module):
     seven = _conv(seven, 'branch7x7x3_2', 192, (1, 7))
     seven = _conv(seven, 'branch7x7x3_3', 192, (7, 1))
     return jnp.concatenate([
-      _conv(three, 'branch3x3_2', 320, stride=2, inside=True),
-      _conv(seven, 'branch7x7x3_4', 192, stride=2, inside=True),
+      _conv(three, 'branch3x3_2', 320, stride=2, padding='VALID'),
+      _conv(seven, 'branch7x7x3_4', 192, stride=2, padding='VALID'),
       _maximum(x)], -1)
 
 
@@ -236,11 +231,11 @@ class Inception(nn.Module):
   @nn.compact
   def __call__(self, x: Array) -> Activations:
     """Maps x [B, 299, 299, 3], about [-1, 1], to what is read of it."""
-    x = _conv(x, 'Conv2d_1a_3x3', 32, stride=2, inside=True)
-    x = _conv(x, 'Conv2d_2a_3x3', 32, inside=True)
+    x = _conv(x, 'Conv2d_1a_3x3', 32, stride=2, padding='VALID')
+    x = _conv(x, 'Conv2d_2a_3x3', 32, padding='VALID')
     first = _maximum(_conv(x, 'Conv2d_2b_3x3', 64))
     (x,) = _products(first, (('Conv2d_3b_1x1', 80),))
-    x = _conv(nn.relu(x), 'Conv2d_4a_3x3', 192, inside=True)
+    x = _conv(nn.relu(x), 'Conv2d_4a_3x3', 192, padding='VALID')
     second = x = _maximum(x)
     for name, pooled in (('5b', 32), ('5c', 64), ('5d', 64)):
       x = BlockA(pooled, name=f'Mixed_{name}')(x)

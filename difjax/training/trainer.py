@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from difjax import errors
+from difjax import compilation, errors
 from difjax.data import device
 from difjax.data import pipeline as pipelines
 from difjax.objectives import base
@@ -118,6 +118,7 @@ def compiled(
     donate_argnums=0,
     in_shardings=(placed, batches),
     out_shardings=(placed, whole),
+    compiler_options=compilation.options(),
   )
   return jitted, abstract
 

@@ -117,7 +117,7 @@ def test_the_block_hardly_matters(model):
 
   def floats(size):
     parts = [
-      samples.block(
+      samples.compiled()(
         params, jnp.uint32(3), part, part % 10,
         objective=objective, sampler=STOCHASTIC, shape=SHAPE,
       )[0]

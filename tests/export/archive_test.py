@@ -49,7 +49,8 @@ def test_there_and_back(file):
   assert found.params['model/half'].dtype == jnp.bfloat16
   for name, array in stablehlo.arguments(given).items():
     np.testing.assert_array_equal(found.params[name], array)
-  x = jax.jit(found.programs['cpu'].call)(
+  x = jax.jit(
+    found.programs['cpu'].call, compiler_options=found.card['xla']['cpu'])(
     found.params, np.uint32(3), indices, indices % 10)
   np.testing.assert_array_equal(
     x, tables.expected(given, tables.HEUN, indices, seed=3))

@@ -56,7 +56,7 @@ def run(file, out, *, general=False, **which):
   place = str(pathlib.Path(flatbuffers.__file__).parents[1])
   text = _ALONE.format(barred=_BARRED, place=place) + code(file, out, **which)
   if general:
-    text = text.replace("f'{jax.default_backend()}.jax'", "'sampler.jax'")
+    text = text.replace("f'{at}.jax'", "'sampler.jax'")
   kept = {k: v for k, v in os.environ.items() if k != 'PYTHONPATH'}
   # As the tests compile, so that bits can be compared.
   kept['JAX_DISABLE_MOST_OPTIMIZATIONS'] = '1'

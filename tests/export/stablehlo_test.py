@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from jax import export
 
-from difjax import denoising, errors, sampling
+from difjax import compilation, denoising, errors, sampling
 from difjax.evaluation import controlled, guided
 from difjax.export import stablehlo
 from tests.export import tables
@@ -26,7 +26,9 @@ def test_the_bits_of_sample(way):
   pytest.importorskip('flatbuffers', reason='pip install flatbuffers')
   given, indices = tables.led(), np.arange(2, 7, dtype=np.int32)
   program = stablehlo.program(given, way, batch=5, platforms=['cpu'])
-  run = jax.jit(export.deserialize(program.serialize()).call)
+  run = jax.jit(
+    export.deserialize(program.serialize()).call,
+    compiler_options=compilation.options())
   found = run(
     stablehlo.arguments(given), np.uint32(7), indices, indices % 10)
   np.testing.assert_array_equal(

@@ -58,7 +58,7 @@ def led(rows=10, width=8, params=None):
 def expected(given, way, indices, seed=0):
   """The images of a block of `difjax sample`."""
   model = given.model
-  x, _ = samples.block(
+  x, _ = samples.compiled()(
     model.params, jnp.uint32(seed), jnp.asarray(indices, jnp.int32),
     jnp.asarray(indices % model.num_classes, jnp.int32), jnp.float32(0),
     objective=model.objective, sampler=way, shape=model.shape,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 from flax import linen as nn
 
 from difjax.metrics import inception
@@ -24,28 +23,6 @@ def test_maxima_are_those_of_linen():
   np.testing.assert_array_equal(
     inception._windows(x, jnp.maximum, -jnp.inf),
     nn.max_pool(x, (3, 3), padding='SAME'))
-
-
-class Inside(nn.Module):
-  """A convolution inside the image alone."""
-
-  stride: int
-
-  @nn.compact
-  def __call__(self, x):
-    return inception._conv(x, 'c', 4, stride=self.stride, inside=True)
-
-
-@pytest.mark.parametrize('stride', [1, 2])
-@pytest.mark.parametrize('size', [(8, 9), (9, 8), (3, 4)])
-def test_the_row_of_zeros_leaves_no_trace(stride, size):
-  x = jax.random.normal(jax.random.key(0), (2, *size, 3))
-  found, params = Inside(stride).init_with_output(jax.random.key(1), x)
-  expected = nn.relu(jax.lax.conv_general_dilated(
-    x, params['params']['c']['kernel'], (stride, stride), 'VALID',
-    dimension_numbers=('NHWC', 'HWIO', 'NHWC')))
-  assert found.shape == expected.shape
-  np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 def test_parameters_and_shapes():
