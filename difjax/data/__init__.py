@@ -15,8 +15,9 @@ from difjax.data.mapped import Mapped
 from difjax.data.npz import Npz
 from difjax.data.order import Order, Windowed
 from difjax.data.pipeline import Pipeline, sweep
+from difjax.data.processes import Processes
 from difjax.data.shards import Shards
-from difjax.data.source import InMemory, Source, Subset
+from difjax.data.source import InMemory, Source, Subset, Wrapped
 from difjax.data.stylegan import StyleGAN
 from difjax.data.synthetic import Synthetic
 from difjax.data.tfds import Tfds
@@ -44,6 +45,7 @@ __all__ = [
   'Npz',
   'Order',
   'Pipeline',
+  'Processes',
   'RandomCrop',
   'Resize',
   'ScaledCrop',
@@ -55,6 +57,7 @@ __all__ = [
   'Tfds',
   'Transform',
   'Windowed',
+  'Wrapped',
   'device_batches',
   'place',
   'sweep',

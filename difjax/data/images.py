@@ -85,7 +85,9 @@ def decode(
   try:
     with Image.open(io.BytesIO(data)) as image:
       deep = image.mode[0] in 'IF'
-      image = image.convert(MODES[channels])
+      image.load()  # what has the mode is not copied for it
+      if image.mode != MODES[channels]:
+        image = image.convert(MODES[channels])
   except UnidentifiedImageError as e:  # its own text names an object in memory
     raise _unreadable(name, 'of no known format') from e
   except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as e:

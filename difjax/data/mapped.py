@@ -14,23 +14,18 @@ import numpy as np
 
 from difjax.data import source as sources
 from difjax.data import transforms
-from difjax.typing import Array
+from difjax.typing import Array, Shape
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Mapped(sources.Source):
+class Mapped(sources.Wrapped):
   """Another source's examples, each changed in the same way at every reading.
 
   Attributes:
-    source: what is changed.
     transforms: applied to each example, in this order.
   """
 
-  source: sources.Source
   transforms: tuple[transforms.Transform, ...]
-
-  def __len__(self) -> int:
-    return len(self.source)
 
   def __getitem__(self, i: int) -> dict[str, Array]:
     example = self.source[i]
@@ -43,29 +38,9 @@ class Mapped(sources.Source):
     return sources.digest([self.source.fingerprint(), self._changes()])
 
   @property
-  def num_classes(self) -> int:
-    """Number of classes of the source."""
-    return self.source.num_classes
-
-  @property
-  def class_names(self) -> tuple[str, ...]:
-    """Class names of the source."""
-    return self.source.class_names
-
-  @property
-  def chunks(self) -> tuple[int, ...]:
-    """Those of the source."""
-    return self.source.chunks
-
-  @property
-  def stored_bytes(self) -> float:
-    """That of the source."""
-    return self.source.stored_bytes
-
-  @property
-  def replaced(self) -> int:
-    """That of the source."""
-    return self.source.replaced
+  def shape(self) -> Shape:
+    """Shape of an image after the transforms."""
+    return self[0]['image'].shape
 
   def _changes(self) -> list[Any]:
     return [repr(transform) for transform in self.transforms]

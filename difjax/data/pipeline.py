@@ -13,6 +13,7 @@ import contextlib
 import dataclasses
 import functools
 import itertools
+import os
 from collections.abc import Callable, Iterator
 from concurrent import futures
 from typing import TypeVar
@@ -39,8 +40,9 @@ class Pipeline:
     batch_size: rows B of the global batch.
     seed: keys order and augmentation.
     transforms: applied to each example, in this order.
-    threads: how many read and decode; more pay off for encoded files only.
-    prefetch: how many batches are prepared ahead of the consumer.
+    threads: how many read and decode; None: two a core, eight at most. Where
+      one image takes long, `data.Processes` makes more of many cores.
+    prefetch: how many batches are prepared ahead of the consumer, at once.
     window: how many shards of the source are shuffled together, so that few
       are read at a time; None shuffles all examples.
   """
@@ -49,14 +51,14 @@ class Pipeline:
   batch_size: int
   seed: int = 0
   transforms: tuple[transforms.Transform, ...] = ()
-  threads: int = 8
+  threads: int | None = None
   prefetch: int = 2
   window: int | None = None
 
   def __post_init__(self) -> None:
-    if min(self.batch_size, self.threads, self.prefetch) < 1:
+    if min(self.batch_size, self._threads, self.prefetch) < 1:
       raise errors.ConfigError(
-        f'batch_size={self.batch_size}, threads={self.threads} and '
+        f'batch_size={self.batch_size}, threads={self._threads} and '
         f'prefetch={self.prefetch} of a pipeline must all be at least 1'
       )
 
@@ -91,8 +93,9 @@ class Pipeline:
     epochs, indices = self._numbers(step, rows)
     if not self.transforms:
       return self.source.take(indices)
-    pairs = zip(epochs.tolist(), indices.tolist(), strict=True)
-    return sources.stack([self._example(*pair) for pair in pairs])
+    found = self.source.examples(indices)
+    triples = zip(epochs.tolist(), indices.tolist(), found, strict=True)
+    return sources.stack([self._changed(*each) for each in triples])
 
   def batches(
     self, start: int, stop: int | None, place: Callable[[Load, int], Placed]
@@ -103,34 +106,46 @@ class Pipeline:
       start: first step.
       stop: one past the last step; None never ends.
       place: turns (load, step) into what the consumer wants, where load(rows)
-        gives rows of that step; it runs in one thread, in order of steps.
+        gives rows of that step; it runs in several threads, for several steps
+        at once, so that what loads never waits for the last row of a step.
 
     Yields:
       (step, what `place` made). What a thread raises is raised here, as is.
     """
     steps = itertools.count(start) if stop is None else range(start, stop)
     waiting = collections.deque()
-    with _pool(self.threads) as loaders, _pool(1) as feeder:
+    with (
+      _pool(self._threads) as loaders,
+      _pool(self.prefetch + 1) as feeders,
+    ):
       for step in steps:
         load = functools.partial(self._load, loaders, step)
-        waiting.append((step, feeder.submit(place, load, step)))
+        waiting.append((step, feeders.submit(place, load, step)))
         if len(waiting) > self.prefetch:
           yield _first(waiting)
       while waiting:
         yield _first(waiting)
 
+  @property
+  def _threads(self) -> int:
+    if self.threads is None:
+      return min(8, 2 * (os.cpu_count() or 1))
+    return self.threads
+
   def _numbers(self, step: int, rows: Array) -> tuple[Array, Array]:
     return self.order.index(step * self.batch_size + np.asarray(rows, np.int64))
 
-  def _example(self, epoch: int, index: int) -> dict[str, Array]:
+  def _changed(
+    self, epoch: int, index: int, example: dict[str, Array]
+  ) -> dict[str, Array]:
     rng = np.random.default_rng((self.seed, epoch, index))
-    example = self.source[index]
     for transform in self.transforms:
       example = transform(example, rng)
     return example
 
   def _load(self, pool: futures.Executor, step: int, rows: Array) -> Batch:
-    return _spread(pool, self.threads, functools.partial(self.rows, step), rows)
+    load = functools.partial(self.rows, step)
+    return _spread(pool, self._threads, load, rows)
 
 
 def sweep(

@@ -34,6 +34,13 @@ class Source(Protocol):
     """Short hex that changes when the data do; it reads few of the pixels."""
     raise NotImplementedError
 
+  def __getstate__(self) -> dict[str, Any]:
+    """What a pickle holds: the fields, and nothing that was read or opened."""
+    read = lambda name: isinstance(
+      getattr(type(self), name, None), functools.cached_property
+    )
+    return {key: value for key, value in vars(self).items() if not read(key)}
+
   @property
   def shape(self) -> Shape:
     """Shape (H, W, C) of every example's image."""
@@ -64,9 +71,13 @@ class Source(Protocol):
     """Damaged examples so far for which another one stands in."""
     return 0
 
+  def examples(self, indices: Array) -> list[dict[str, Array]]:
+    """Examples at `indices` [B]."""
+    return [self[int(i)] for i in indices]
+
   def take(self, indices: Array) -> dict[str, Array]:
     """Examples at `indices` [B], stacked: image [B, H, W, C], label [B]."""
-    return stack([self[int(i)] for i in indices])
+    return stack(self.examples(indices))
 
 
 class InMemory(Source):
@@ -103,16 +114,65 @@ class InMemory(Source):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Subset(Source):
+class Wrapped(Source):
+  """Another source under another name; subclasses change what they are for.
+
+  Attributes:
+    source: the other one.
+  """
+
+  source: Source
+
+  def __len__(self) -> int:
+    return len(self.source)
+
+  def __getitem__(self, i: int) -> dict[str, Array]:
+    return self.source[i]
+
+  def fingerprint(self) -> str:
+    """That of the source."""
+    return self.source.fingerprint()
+
+  @property
+  def shape(self) -> Shape:
+    """Shape of the source's images."""
+    return self.source.shape
+
+  @property
+  def num_classes(self) -> int:
+    """Number of classes of the source."""
+    return self.source.num_classes
+
+  @property
+  def class_names(self) -> tuple[str, ...]:
+    """Class names of the source."""
+    return self.source.class_names
+
+  @property
+  def chunks(self) -> tuple[int, ...]:
+    """Those of the source."""
+    return self.source.chunks
+
+  @property
+  def stored_bytes(self) -> float:
+    """That of the source."""
+    return self.source.stored_bytes
+
+  @property
+  def replaced(self) -> int:
+    """That of the source."""
+    return self.source.replaced
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Subset(Wrapped):
   """Examples `start` to `stop` of another source.
 
   Attributes:
-    source: what is cut.
     start: first example.
     stop: one past the last example; None is the end.
   """
 
-  source: Source
   start: int = 0
   stop: int | None = None
 
@@ -126,8 +186,12 @@ class Subset(Source):
   def __getitem__(self, i: int) -> dict[str, Array]:
     return self.source[self._range[i]]
 
-  def take(self, indices: Array) -> dict[str, Array]:
+  def examples(self, indices: Array) -> list[dict[str, Array]]:
     """Examples at `indices` [B] of the subset."""
+    return self.source.examples(np.asarray(indices) + self._range.start)
+
+  def take(self, indices: Array) -> dict[str, Array]:
+    """Examples at `indices` [B] of the subset, stacked."""
     return self.source.take(np.asarray(indices) + self._range.start)
 
   def fingerprint(self) -> str:
@@ -137,36 +201,11 @@ class Subset(Source):
     )
 
   @property
-  def shape(self) -> Shape:
-    """Shape of the whole's images."""
-    return self.source.shape
-
-  @property
-  def num_classes(self) -> int:
-    """Number of classes of the whole."""
-    return self.source.num_classes
-
-  @property
-  def class_names(self) -> tuple[str, ...]:
-    """Class names of the whole."""
-    return self.source.class_names
-
-  @property
   def chunks(self) -> tuple[int, ...]:
     """What the cut leaves of the whole's."""
     ends = np.cumsum([0, *self.source.chunks])
     cut = np.clip(ends, self._range.start, self._range.stop)
     return tuple(size for size in np.diff(cut).tolist() if size)
-
-  @property
-  def stored_bytes(self) -> float:
-    """That of the whole."""
-    return self.source.stored_bytes
-
-  @property
-  def replaced(self) -> int:
-    """That of the whole."""
-    return self.source.replaced
 
 
 def stack(examples: list[dict[str, Array]]) -> dict[str, Array]:
