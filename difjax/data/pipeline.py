@@ -22,6 +22,7 @@ import numpy as np
 
 from difjax import errors
 from difjax.data import order, transforms
+from difjax.data import processes as workers
 from difjax.data import source as sources
 from difjax.typing import Array, Batch, Shape
 
@@ -40,8 +41,10 @@ class Pipeline:
     batch_size: rows B of the global batch.
     seed: keys order and augmentation.
     transforms: applied to each example, in this order.
-    threads: how many read and decode; None: two a core, eight at most. Where
-      one image takes long, `data.Processes` makes more of many cores.
+    threads: how many read and decode; None: two a core, eight at most, or four
+      for each of the processes.
+    processes: how many read and decode in place of this one, whose threads
+      only ask them (`processes.Processes`); 0 for none.
     prefetch: how many batches are prepared ahead of the consumer, at once.
     window: how many shards of the source are shuffled together, so that few
       are read at a time; None shuffles all examples.
@@ -52,15 +55,26 @@ class Pipeline:
   seed: int = 0
   transforms: tuple[transforms.Transform, ...] = ()
   threads: int | None = None
+  processes: int = 0
   prefetch: int = 2
   window: int | None = None
 
   def __post_init__(self) -> None:
-    if min(self.batch_size, self._threads, self.prefetch) < 1:
+    if self.processes < 0 or min(
+      self.batch_size, self._threads, self.prefetch
+    ) < 1:
       raise errors.ConfigError(
         f'batch_size={self.batch_size}, threads={self._threads} and '
-        f'prefetch={self.prefetch} of a pipeline must all be at least 1'
+        f'prefetch={self.prefetch} of a pipeline must all be at least 1, and '
+        f'processes={self.processes} at least 0'
       )
+
+  @functools.cached_property
+  def reader(self) -> sources.Source:
+    """The source, or the processes that read it."""
+    if not self.processes:
+      return self.source
+    return workers.Processes(source=self.source, count=self.processes)
 
   @functools.cached_property
   def order(self) -> order.Permuted:
@@ -92,8 +106,8 @@ class Pipeline:
     """
     epochs, indices = self._numbers(step, rows)
     if not self.transforms:
-      return self.source.take(indices)
-    found = self.source.examples(indices)
+      return self.reader.take(indices)
+    found = self.reader.examples(indices)
     triples = zip(epochs.tolist(), indices.tolist(), found, strict=True)
     return sources.stack([self._changed(*each) for each in triples])
 
@@ -128,9 +142,9 @@ class Pipeline:
 
   @property
   def _threads(self) -> int:
-    if self.threads is None:
-      return min(8, 2 * (os.cpu_count() or 1))
-    return self.threads
+    if self.threads is not None:
+      return self.threads
+    return 4 * self.processes or min(8, 2 * (os.cpu_count() or 1))
 
   def _numbers(self, step: int, rows: Array) -> tuple[Array, Array]:
     return self.order.index(step * self.batch_size + np.asarray(rows, np.int64))

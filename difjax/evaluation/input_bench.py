@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from difjax.data import images, pipeline, processes, shards
+from difjax.data import images, pipeline, shards
 
 BATCH = 64
 WINDOW = 4  # shards that we shuffle together
@@ -86,11 +86,10 @@ def read(
   feed = functools.partial(
     pipeline.Pipeline, batch_size=BATCH, window=WINDOW
   )
-  workers = processes.Processes(source=source, count=cores)
   ways: dict[str, Callable[[], _Batches]] = {
     'ours': functools.partial(_ours, feed(source=source)),
     'ours_workers': functools.partial(
-      _ours, feed(source=workers, threads=4 * cores)
+      _ours, feed(source=source, processes=cores)
     ),
   }
   mine = set(ways)

@@ -129,10 +129,10 @@ class Log:
     median, slow = 1e3 * np.percentile(times, (50, 99))
     images = self._facts.batch_size / seconds
     mfu = self._facts.mfu(seconds)
-    source = self._trainer.data.source
+    data = self._trainer.data
     return {
-      'data/mb_per_s': images * source.stored_bytes / 1e6,
-      'data/replaced': source.replaced,
+      'data/mb_per_s': images * data.source.stored_bytes / 1e6,
+      'data/replaced': data.reader.replaced,
       'perf/images_per_s': images,
       'perf/images_per_s_per_chip': images / self._facts.chips,
       'perf/steps_per_s': 1 / seconds,

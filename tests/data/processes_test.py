@@ -32,7 +32,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def pair(folder):
-  """Shards that were read from, and processes that read them."""
+  """Shards that were read from, and a process that reads them."""
   plain = data.Shards(path=str(folder))
   assert plain[3]  # files are open before it is sent
   return plain, data.Processes(source=plain, count=1)
@@ -42,13 +42,15 @@ def pair(folder):
 def test_batches_are_those_of_threads(pair, transforms):
   rows = np.arange(32)
 
-  def batches(source):
+  def batches(count):
     pipe = data.Pipeline(
-      source=source, batch_size=32, seed=5, transforms=transforms, threads=2
-    )
+      source=pair[0], batch_size=32, seed=5, transforms=transforms,
+      processes=count,
+    )  # fmt: skip
+    assert type(pipe.reader) is type(pair[count])
     return list(pipe.batches(0, 3, lambda load, step: load(rows)))
 
-  for (step, own), (_, other) in zip(*map(batches, pair), strict=True):
+  for (step, own), (_, other) in zip(batches(0), batches(1), strict=True):
     np.testing.assert_array_equal(own['image'], other['image'], str(step))
 
 
