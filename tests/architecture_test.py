@@ -44,7 +44,7 @@ ORDER = {
     'unet_encoder dit uvit refinenet wideresnet edm2_layers edm2 costs'
   ),
   'data': (
-    'source order images transforms mapped processes pipeline device digits '
+    'source order images transforms mapped workers pipeline device digits '
     'idx cifar npz folder synthetic example tfrecord tfds lmdb stylegan '
     'prepare tar tar_index shards text'
   ),

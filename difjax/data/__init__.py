@@ -15,7 +15,6 @@ from difjax.data.mapped import Mapped
 from difjax.data.npz import Npz
 from difjax.data.order import Order, Windowed
 from difjax.data.pipeline import Pipeline, sweep
-from difjax.data.processes import Processes
 from difjax.data.shards import Shards
 from difjax.data.source import InMemory, Source, Subset, Wrapped
 from difjax.data.stylegan import StyleGAN
@@ -30,6 +29,7 @@ from difjax.data.transforms import (
   ScaledCrop,
   Transform,
 )
+from difjax.data.workers import Workers
 
 __all__ = [
   'CentreCrop',
@@ -45,7 +45,6 @@ __all__ = [
   'Npz',
   'Order',
   'Pipeline',
-  'Processes',
   'RandomCrop',
   'Resize',
   'ScaledCrop',
@@ -57,6 +56,7 @@ __all__ = [
   'Tfds',
   'Transform',
   'Windowed',
+  'Workers',
   'Wrapped',
   'device_batches',
   'place',

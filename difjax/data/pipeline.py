@@ -21,8 +21,7 @@ from typing import TypeVar
 import numpy as np
 
 from difjax import errors
-from difjax.data import order, transforms
-from difjax.data import processes as workers
+from difjax.data import order, transforms, workers
 from difjax.data import source as sources
 from difjax.typing import Array, Batch, Shape
 
@@ -42,9 +41,9 @@ class Pipeline:
     seed: keys order and augmentation.
     transforms: applied to each example, in this order.
     threads: how many read and decode; None: two a core, eight at most, or four
-      for each of the processes.
-    processes: how many read and decode in place of this one, whose threads
-      only ask them (`processes.Processes`); 0 for none.
+      for each of the workers.
+    workers: processes that read and decode in place of this one, whose threads
+      only ask them (`workers.Workers`); 0 for none.
     prefetch: how many batches are prepared ahead of the consumer, at once.
     window: how many shards of the source are shuffled together, so that few
       are read at a time; None shuffles all examples.
@@ -55,26 +54,26 @@ class Pipeline:
   seed: int = 0
   transforms: tuple[transforms.Transform, ...] = ()
   threads: int | None = None
-  processes: int = 0
+  workers: int = 0
   prefetch: int = 2
   window: int | None = None
 
   def __post_init__(self) -> None:
-    if self.processes < 0 or min(
+    if self.workers < 0 or min(
       self.batch_size, self._threads, self.prefetch
     ) < 1:
       raise errors.ConfigError(
         f'batch_size={self.batch_size}, threads={self._threads} and '
         f'prefetch={self.prefetch} of a pipeline must all be at least 1, and '
-        f'processes={self.processes} at least 0'
+        f'workers={self.workers} at least 0'
       )
 
   @functools.cached_property
   def reader(self) -> sources.Source:
     """The source, or the processes that read it."""
-    if not self.processes:
+    if not self.workers:
       return self.source
-    return workers.Processes(source=self.source, count=self.processes)
+    return workers.Workers(source=self.source, count=self.workers)
 
   @functools.cached_property
   def order(self) -> order.Permuted:
@@ -144,7 +143,7 @@ class Pipeline:
   def _threads(self) -> int:
     if self.threads is not None:
       return self.threads
-    return 4 * self.processes or min(8, 2 * (os.cpu_count() or 1))
+    return 4 * self.workers or min(8, 2 * (os.cpu_count() or 1))
 
   def _numbers(self, step: int, rows: Array) -> tuple[Array, Array]:
     return self.order.index(step * self.batch_size + np.asarray(rows, np.int64))

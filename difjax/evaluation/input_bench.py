@@ -89,7 +89,7 @@ def read(
   ways: dict[str, Callable[[], _Batches]] = {
     'ours': functools.partial(_ours, feed(source=source)),
     'ours_workers': functools.partial(
-      _ours, feed(source=source, processes=cores)
+      _ours, feed(source=source, workers=cores)
     ),
   }
   mine = set(ways)

@@ -30,7 +30,7 @@ _SOURCE: contextvars.ContextVar[sources.Source] = contextvars.ContextVar(
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Processes(sources.Wrapped):
+class Workers(sources.Wrapped):
   """Another source, read by processes.
 
   They start when the first examples are asked for, and end with this process
@@ -45,7 +45,7 @@ class Processes(sources.Wrapped):
   def __post_init__(self) -> None:
     if self.count < 1:
       raise errors.ConfigError(
-        f'count={self.count} of data.Processes must be at least 1'
+        f'count={self.count} of data.Workers must be at least 1'
       )
 
   def examples(self, indices: Array) -> list[dict[str, Array]]:
@@ -68,7 +68,7 @@ class Processes(sources.Wrapped):
     except futures.process.BrokenProcessPool as e:
       raise errors.DataError(
         'a process that reads data was killed, perhaps for its memory: give '
-        f'data.Processes fewer than count={self.count}'
+        f'data.Workers fewer than count={self.count}'
       ) from e
     self._met[worker] = replaced
     return found

@@ -35,7 +35,7 @@ def pair(folder):
   """Shards that were read from, and a process that reads them."""
   plain = data.Shards(path=str(folder))
   assert plain[3]  # files are open before it is sent
-  return plain, data.Processes(source=plain, count=1)
+  return plain, data.Workers(source=plain, count=1)
 
 
 @pytest.mark.parametrize('transforms', [(), (data.Flip(),)])
@@ -45,7 +45,7 @@ def test_batches_are_those_of_threads(pair, transforms):
   def batches(count):
     pipe = data.Pipeline(
       source=pair[0], batch_size=32, seed=5, transforms=transforms,
-      processes=count,
+      workers=count,
     )  # fmt: skip
     assert type(pipe.reader) is type(pair[count])
     return list(pipe.batches(0, 3, lambda load, step: load(rows)))
@@ -72,9 +72,9 @@ def test_errors_and_replaced_examples_come_back(tmp_path):
   with pytest.raises(errors.DataError, match=r'0\.tar/2') as threads:
     strict.take(np.arange(4))
   with pytest.raises(errors.DataError) as processes:
-    data.Processes(source=strict, count=1).take(np.arange(4))
+    data.Workers(source=strict, count=1).take(np.arange(4))
   assert str(processes.value) == str(threads.value)
-  lenient = data.Processes(
+  lenient = data.Workers(
     source=data.Shards(path=str(tmp_path), replace_damaged=True), count=1
   )
   assert lenient.replaced == 0
@@ -84,7 +84,7 @@ def test_errors_and_replaced_examples_come_back(tmp_path):
 
 
 def test_a_killed_process_is_an_error(folder):
-  found = data.Processes(source=data.Shards(path=str(folder)), count=1)
+  found = data.Workers(source=data.Shards(path=str(folder)), count=1)
   found.take(np.arange(2))
   (worker,) = found._pool._processes
   os.kill(worker, signal.SIGTERM)  # left to the parent
@@ -98,7 +98,7 @@ def test_a_killed_process_is_an_error(folder):
 
 def test_no_count_is_refused(folder):
   with pytest.raises(errors.ConfigError, match='count=0'):
-    data.Processes(source=data.Shards(path=str(folder)), count=0)
+    data.Workers(source=data.Shards(path=str(folder)), count=0)
 
 
 _ORPHAN = """
@@ -107,7 +107,7 @@ import numpy as np
 from difjax import data
 
 if __name__ == '__main__':
-  found = data.Processes(source=data.Shards(path=sys.argv[1]), count=1)
+  found = data.Workers(source=data.Shards(path=sys.argv[1]), count=1)
   found.take(np.arange(2))
   print(json.dumps(list(found._pool._processes)), flush=True)
   time.sleep(600)
