@@ -29,7 +29,6 @@ from difjax.data.transforms import (
   ScaledCrop,
   Transform,
 )
-from difjax.data.workers import Workers
 
 __all__ = [
   'CentreCrop',
@@ -56,7 +55,6 @@ __all__ = [
   'Tfds',
   'Transform',
   'Windowed',
-  'Workers',
   'Wrapped',
   'device_batches',
   'place',

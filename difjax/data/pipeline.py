@@ -28,7 +28,7 @@ from difjax.typing import Array, Batch, Shape
 Load = Callable[[Array], Batch]  # rows [R] of one step's batch -> their content
 Placed = TypeVar('Placed')
 
-CHUNK = 16  # fewest rows worth a thread of their own
+CHUNK = 16  # fewest rows worth a thread, or a worker, of their own
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -40,10 +40,10 @@ class Pipeline:
     batch_size: rows B of the global batch.
     seed: keys order and augmentation.
     transforms: applied to each example, in this order.
-    threads: how many read and decode; None: two a core, eight at most, or four
+    threads: how many read and decode; None: two a core, eight at most, or two
       for each of the workers.
-    workers: processes that read and decode in place of this one, whose threads
-      only ask them (`workers.Workers`); 0 for none.
+    workers: processes that read, decode and transform in place of this one,
+      whose threads only ask them; 0 for none.
     prefetch: how many batches are prepared ahead of the consumer, at once.
     window: how many shards of the source are shuffled together, so that few
       are read at a time; None shuffles all examples.
@@ -67,13 +67,6 @@ class Pipeline:
         f'prefetch={self.prefetch} of a pipeline must all be at least 1, and '
         f'workers={self.workers} at least 0'
       )
-
-  @functools.cached_property
-  def reader(self) -> sources.Source:
-    """The source, or the processes that read it."""
-    if not self.workers:
-      return self.source
-    return workers.Workers(source=self.source, count=self.workers)
 
   @functools.cached_property
   def order(self) -> order.Permuted:
@@ -103,12 +96,19 @@ class Pipeline:
     Returns:
       image [R, H, W, C] uint8 and, where known, label [R] int32.
     """
-    epochs, indices = self._numbers(step, rows)
+    return self.read(*self._numbers(step, rows))
+
+  def read(self, epochs: Array, indices: Array) -> Batch:
+    """Examples `indices` [R] as they are seen in `epochs` [R], like `rows`."""
     if not self.transforms:
-      return self.reader.take(indices)
-    found = self.reader.examples(indices)
-    triples = zip(epochs.tolist(), indices.tolist(), found, strict=True)
-    return sources.stack([self._changed(*each) for each in triples])
+      return self.source.take(indices)
+    pairs = zip(epochs.tolist(), indices.tolist(), strict=True)
+    return sources.stack([self._changed(*pair) for pair in pairs])
+
+  @property
+  def replaced(self) -> int:
+    """Damaged examples so far for which another one stands in."""
+    return self._workers.replaced if self.workers else self.source.replaced
 
   def batches(
     self, start: int, stop: int | None, place: Callable[[Load, int], Placed]
@@ -127,12 +127,16 @@ class Pipeline:
     """
     steps = itertools.count(start) if stop is None else range(start, stop)
     waiting = collections.deque()
+    read = self._workers.read if self.workers else self.read
+    parts = self.workers or self._threads
     with (
       _pool(self._threads) as loaders,
       _pool(self.prefetch + 1) as feeders,
     ):
       for step in steps:
-        load = functools.partial(self._load, loaders, step)
+        load = lambda rows, step=step: _spread(
+          loaders, parts, read, *self._numbers(step, rows)
+        )
         waiting.append((step, feeders.submit(place, load, step)))
         if len(waiting) > self.prefetch:
           yield _first(waiting)
@@ -143,22 +147,22 @@ class Pipeline:
   def _threads(self) -> int:
     if self.threads is not None:
       return self.threads
-    return 4 * self.workers or min(8, 2 * (os.cpu_count() or 1))
+    return workers.AHEAD * self.workers or min(8, 2 * (os.cpu_count() or 1))
+
+  @functools.cached_property
+  def _workers(self) -> workers.Workers:
+    alone = dataclasses.replace(self, workers=0)  # without what is cached here
+    return workers.Workers(alone, self.workers)
 
   def _numbers(self, step: int, rows: Array) -> tuple[Array, Array]:
     return self.order.index(step * self.batch_size + np.asarray(rows, np.int64))
 
-  def _changed(
-    self, epoch: int, index: int, example: dict[str, Array]
-  ) -> dict[str, Array]:
+  def _changed(self, epoch: int, index: int) -> dict[str, Array]:
     rng = np.random.default_rng((self.seed, epoch, index))
+    example = self.source[index]
     for transform in self.transforms:
       example = transform(example, rng)
     return example
-
-  def _load(self, pool: futures.Executor, step: int, rows: Array) -> Batch:
-    load = functools.partial(self.rows, step)
-    return _spread(pool, self._threads, load, rows)
 
 
 def sweep(
@@ -172,14 +176,15 @@ def sweep(
 
 
 def _spread(
-  pool: futures.Executor, threads: int, load: Load, rows: Array
+  pool: futures.Executor, parts: int, read: Callable[..., Batch], *rows: Array
 ) -> Batch:
-  """Same as load(rows), by several threads where there is enough to do."""
-  parts = min(threads, len(rows) // CHUNK)
+  """Same as read(*rows), in so many parts at once, fewer for few rows."""
+  parts = min(parts, len(rows[0]) // CHUNK)
   if parts < 2:
-    return load(rows)
-  loaded = list(pool.map(load, np.array_split(rows, parts)))
-  return {key: np.concatenate([x[key] for x in loaded]) for key in loaded[0]}
+    return read(*rows)
+  cut = [np.array_split(numbers, parts) for numbers in rows]
+  found = list(pool.map(read, *cut))
+  return {key: np.concatenate([x[key] for x in found]) for key in found[0]}
 
 
 @contextlib.contextmanager

@@ -71,13 +71,9 @@ class Source(Protocol):
     """Damaged examples so far for which another one stands in."""
     return 0
 
-  def examples(self, indices: Array) -> list[dict[str, Array]]:
-    """Examples at `indices` [B]."""
-    return [self[int(i)] for i in indices]
-
   def take(self, indices: Array) -> dict[str, Array]:
     """Examples at `indices` [B], stacked: image [B, H, W, C], label [B]."""
-    return stack(self.examples(indices))
+    return stack([self[int(i)] for i in indices])
 
 
 class InMemory(Source):
@@ -185,10 +181,6 @@ class Subset(Wrapped):
 
   def __getitem__(self, i: int) -> dict[str, Array]:
     return self.source[self._range[i]]
-
-  def examples(self, indices: Array) -> list[dict[str, Array]]:
-    """Examples at `indices` [B] of the subset."""
-    return self.source.examples(np.asarray(indices) + self._range.start)
 
   def take(self, indices: Array) -> dict[str, Array]:
     """Examples at `indices` [B] of the subset, stacked."""

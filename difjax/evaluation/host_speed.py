@@ -64,7 +64,7 @@ class ShardSpeed(timings.Benchmark):
   shards: int = 8
   side: int = 256
   size: int = 64
-  batches: int = 32
+  batches: int = 128
 
   def measure(self, rounds: int) -> list[timings.Figure]:
     """Returns images a second."""

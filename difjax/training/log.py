@@ -132,7 +132,7 @@ class Log:
     data = self._trainer.data
     return {
       'data/mb_per_s': images * data.source.stored_bytes / 1e6,
-      'data/replaced': data.reader.replaced,
+      'data/replaced': data.replaced,
       'perf/images_per_s': images,
       'perf/images_per_s_per_chip': images / self._facts.chips,
       'perf/steps_per_s': 1 / seconds,

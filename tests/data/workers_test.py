@@ -1,3 +1,5 @@
+import gc
+import importlib
 import json
 import os
 import pathlib
@@ -12,8 +14,6 @@ import pytest
 from difjax import data, errors
 from difjax.data import images, tar_index
 from tests.data import tars
-
-COUNT = 40
 
 
 @pytest.fixture(scope='module')
@@ -30,37 +30,33 @@ def folder(tmp_path_factory):
   return found
 
 
-@pytest.fixture(scope='module')
-def pair(folder):
-  """Shards that were read from, and a process that reads them."""
-  plain = data.Shards(path=str(folder))
-  assert plain[3]  # files are open before it is sent
-  return plain, data.Workers(source=plain, count=1)
+def _pipeline(source, workers=1, **fields):
+  return data.Pipeline(source=source, batch_size=32, workers=workers, **fields)
+
+
+def _batches(pipe, count):
+  rows = np.arange(pipe.batch_size)
+  place = lambda load, step: load(rows)
+  return [batch for _, batch in pipe.batches(0, count, place)]
 
 
 @pytest.mark.parametrize('transforms', [(), (data.Flip(),)])
-def test_batches_are_those_of_threads(pair, transforms):
-  rows = np.arange(32)
-
-  def batches(count):
-    pipe = data.Pipeline(
-      source=pair[0], batch_size=32, seed=5, transforms=transforms,
-      workers=count,
-    )  # fmt: skip
-    assert type(pipe.reader) is type(pair[count])
-    return list(pipe.batches(0, 3, lambda load, step: load(rows)))
-
-  for (step, own), (_, other) in zip(batches(0), batches(1), strict=True):
-    np.testing.assert_array_equal(own['image'], other['image'], str(step))
+def test_batches_are_those_of_threads(folder, transforms):
+  source = data.Shards(path=str(folder))
+  assert source[3]  # files are open before it is sent
+  threads, processes = (
+    _pipeline(source, count, transforms=transforms) for count in (0, 2)
+  )
+  found = _batches(processes, 3)
+  assert len(processes._workers._all) == 2
+  for own, other in zip(found, _batches(threads, 3), strict=True):
+    np.testing.assert_array_equal(own['image'], other['image'])
 
 
-def test_everything_else_is_the_sources(pair):
-  plain, processes = pair
-  assert len(processes) == COUNT
-  for name in ('shape', 'num_classes', 'class_names', 'chunks', 'stored_bytes'):
-    assert getattr(processes, name) == getattr(plain, name)
-  assert processes.fingerprint() == plain.fingerprint()
-  np.testing.assert_array_equal(processes[7]['image'], plain[7]['image'])
+def test_a_shape_starts_no_process(folder):
+  pipe = _pipeline(data.Shards(path=str(folder)))
+  assert pipe.shape == (4, 4, 3)
+  assert '_workers' not in vars(pipe)
 
 
 def test_errors_and_replaced_examples_come_back(tmp_path):
@@ -69,36 +65,114 @@ def test_errors_and_replaced_examples_come_back(tmp_path):
   tars.write(tmp_path / '0.tar', files)
   tar_index.write(tmp_path)
   strict = data.Shards(path=str(tmp_path))
+  zeros, rows = np.zeros(4, int), np.arange(4)
   with pytest.raises(errors.DataError, match=r'0\.tar/2') as threads:
-    strict.take(np.arange(4))
+    strict.take(rows)
   with pytest.raises(errors.DataError) as processes:
-    data.Workers(source=strict, count=1).take(np.arange(4))
+    _pipeline(strict)._workers.read(zeros, rows)
   assert str(processes.value) == str(threads.value)
-  lenient = data.Workers(
-    source=data.Shards(path=str(tmp_path), replace_damaged=True), count=1
-  )
+  assert 'shards.py' in processes.value.__notes__[0]  # where it came from
+  lenient = _pipeline(data.Shards(path=str(tmp_path), replace_damaged=True))
   assert lenient.replaced == 0
-  found = lenient.take(np.arange(4))['image']
+  found = lenient._workers.read(zeros, rows)['image']
   assert found[:, 0, 0, 0].tolist() == [0, 1, 3, 3]
   assert lenient.replaced == 1
 
 
 def test_a_killed_process_is_an_error(folder):
-  found = data.Workers(source=data.Shards(path=str(folder)), count=1)
-  found.take(np.arange(2))
-  (worker,) = found._pool._processes
-  os.kill(worker, signal.SIGTERM)  # left to the parent
-  found.take(np.arange(2))
-  os.kill(worker, signal.SIGKILL)
-  with pytest.raises(errors.DataError, match='fewer than count=1'):
-    for _ in range(100):  # until the executor sees it
-      found.take(np.arange(2))
-      time.sleep(0.1)
+  found = _pipeline(data.Shards(path=str(folder)))._workers
+  zeros, rows = np.zeros(2, int), np.arange(2)
+  found.read(zeros, rows)
+  worker = found._all[0].process
+  worker.terminate()  # left to the parent
+  found.read(zeros, rows)
+  worker.kill()
+  worker.wait()
+  for _ in range(2):
+    with pytest.raises(errors.DataError, match='fewer than workers=1'):
+      found.read(zeros, rows)
 
 
-def test_no_count_is_refused(folder):
-  with pytest.raises(errors.ConfigError, match='count=0'):
-    data.Workers(source=data.Shards(path=str(folder)), count=0)
+def test_processes_end_with_their_pipeline(folder):
+  pipe = _pipeline(data.Shards(path=str(folder)))
+  _batches(pipe, 1)
+  worker = pipe._workers._all[0].process
+  del pipe
+  gc.collect()
+  assert worker.poll() == -signal.SIGKILL
+
+
+def _refused(pipe):
+  with pytest.raises(errors.ConfigError, match='cannot be sent') as error:
+    _batches(pipe, 1)
+  assert '\n' not in str(error.value)
+
+
+_LAB = """
+import dataclasses
+from difjax import data
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Own(data.Shards):
+  def __getitem__(self, i):
+    print('read', i, flush=True)
+    return super().__getitem__(i)
+
+class OddError(Exception):
+  def __init__(self, one, two):
+    super().__init__(f'{one} and {two}')
+
+class Odd(data.Shards):
+  def __getitem__(self, i):
+    raise OddError('this', 'that')
+"""
+
+
+@pytest.fixture(scope='module')
+def lab(folder, tmp_path_factory):
+  """A module of the user's, with a source that talks, and the source."""
+  place = tmp_path_factory.mktemp('lab')
+  (place / 'difjax_lab.py').write_text(_LAB)
+  with pytest.MonkeyPatch.context() as patch:
+    patch.syspath_prepend(place)
+    module = importlib.import_module('difjax_lab')
+    yield module, module.Own(path=str(folder))
+  del sys.modules['difjax_lab']
+
+
+def test_what_cannot_be_sent_is_refused(folder, lab, monkeypatch):
+  plain, (module, own) = data.Shards(path=str(folder)), lab
+  _refused(_pipeline(plain, transforms=(lambda example, rng: example,)))
+  monkeypatch.setattr(sys.modules['__main__'], 'Own', module.Own, raising=False)
+  monkeypatch.setattr(module.Own, '__module__', '__main__')
+  _refused(_pipeline(own))
+
+
+def test_what_a_source_prints_is_no_answer(lab, capfd):
+  pipe = _pipeline(lab[1])
+  assert len(_batches(pipe, 1)[0]['image']) == 32
+  out, err = capfd.readouterr()
+  assert 'read' not in out
+  assert err.count('read') == 32
+
+
+def test_an_error_that_cannot_be_copied_is_told(lab):
+  module, own = lab
+  workers = _pipeline(module.Odd(path=own.path))._workers
+  for _ in range(3):  # and the next answers are in their place
+    with pytest.raises(RuntimeError, match='OddError: this and that'):
+      workers.read(np.zeros(2, int), np.arange(2))
+
+
+def test_a_module_that_is_nowhere_has_a_line(lab, capfd, monkeypatch):
+  module, own = lab
+  monkeypatch.setitem(sys.modules, 'difjax_gone', module)
+  monkeypatch.setattr(module.Own, '__module__', 'difjax_gone')
+  with pytest.raises(errors.DataError, match='has ended'):
+    _batches(_pipeline(own), 1)
+  assert "cannot make what it is to read: No module named 'difjax_gone'" in (
+    capfd.readouterr().err
+  )
 
 
 _ORPHAN = """
@@ -106,11 +180,14 @@ import json, sys, time
 import numpy as np
 from difjax import data
 
-if __name__ == '__main__':
-  found = data.Workers(source=data.Shards(path=sys.argv[1]), count=1)
-  found.take(np.arange(2))
-  print(json.dumps(list(found._pool._processes)), flush=True)
-  time.sleep(600)
+pipe = data.Pipeline(
+  source=data.Shards(path=sys.argv[1]), batch_size=2, workers=1
+)
+rows = np.arange(2)
+next(pipe.batches(0, None, lambda load, step: load(rows)))
+(worker,) = pipe._workers._all
+print(json.dumps([worker.process.pid]), flush=True)
+time.sleep(600)
 """
 
 

@@ -40,7 +40,7 @@ def written(monkeypatch, ends, metrics, waits=None, about=FACTS, log_every=4):
     log_every=log_every, steps=len(ends), max_streak=3, spike=np.inf,
     data=types.SimpleNamespace(
       source=types.SimpleNamespace(stored_bytes=50_000),
-      reader=types.SimpleNamespace(replaced=2),
+      replaced=2,
     ),
   )
   made = log.Log(trainer, about, (rows,), tracer)
