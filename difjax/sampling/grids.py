@@ -38,7 +38,6 @@ from typing import Protocol
 
 import jax
 import numpy as np
-import scipy.special
 
 from difjax.processes import base
 from difjax.typing import Array
@@ -109,8 +108,10 @@ class Beta(_Steps):
 
   def __call__(self, process: base.Process) -> np.ndarray:
     """Returns the times [N]."""
+    from scipy import special  # late: a tenth of a second
+
     start, stop = self._ends(process)
-    share = scipy.special.betaincinv(self.a, self.b, self._between(1.0, 0.0))
+    share = special.betaincinv(self.a, self.b, self._between(1.0, 0.0))
     return stop + share * (start - stop)
 
 

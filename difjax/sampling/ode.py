@@ -22,7 +22,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 
-import diffrax
 import jax
 import jax.numpy as jnp
 
@@ -142,6 +141,7 @@ def integrate(
     y at s, NaN where the steps did not do, and the evaluations [B]: one at the
     start, and six for each step.
   """
+  import diffrax  # late: it is a third of a second, and few runs call it
   dtype = jax.tree.leaves(y)[0].dtype
   start, end, in_clock = _clocked(field, process, jnp.asarray([t, s], dtype))
   slope, consts = _field_of_one(in_clock, y, given)
