@@ -18,7 +18,6 @@ import fcntl
 import os
 import pickle
 import queue
-import signal
 import subprocess
 import sys
 import threading
@@ -32,10 +31,15 @@ from difjax.typing import Array, Batch
 
 PIPE = 2**20  # bytes: an answer fits, so that no worker waits until it is read
 AHEAD = 2  # questions to a worker, so that it has one when it is done with one
-_SERVE = (
-  'import pickle, sys; sys.path = pickle.load(sys.stdin.buffer); '
-  'from difjax.data import workers; workers.serve()'
-)
+_MAIN = b'\x08__main__'  # as a pickle spells it: its length, and the name
+_SERVE = """
+import pickle, signal, sys
+for number in (signal.SIGINT, signal.SIGTERM):
+  signal.signal(number, signal.SIG_IGN)
+sys.path = pickle.load(sys.stdin.buffer)
+from difjax.data import workers
+workers.serve()
+"""
 
 
 class Reader(Protocol):
@@ -125,8 +129,6 @@ def serve() -> None:
   """What a worker does: it gets a reader, and reads what it is asked for."""
   asked, answers = sys.stdin.buffer, os.fdopen(os.dup(1), 'wb')
   os.dup2(2, 1)  # what a reader prints is no answer
-  for number in (signal.SIGINT, signal.SIGTERM):
-    signal.signal(number, signal.SIG_IGN)
   try:
     reader = pickle.load(asked)
   except (ImportError, AttributeError) as e:
@@ -154,7 +156,7 @@ def _pickled(reader: Reader) -> bytes:
   """What a worker is told at first: where modules are, and what it reads."""
   try:
     sent = pickle.dumps(reader)
-    if b'__main__' in sent:
+    if _MAIN in sent:
       raise TypeError('a part of it is defined in the script that runs')
   except (pickle.PicklingError, AttributeError, TypeError) as e:
     raise errors.ConfigError(

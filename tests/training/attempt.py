@@ -35,11 +35,15 @@ class Late(data.Pipeline):
   start: int = 0
   seconds: float = 0.0
 
-  def rows(self, step, rows):
+  def batches(self, start, stop, place):
     """Waits."""
-    if self.start <= step and jax.process_index() == self.rank:
-      time.sleep(self.seconds)
-    return super().rows(step, rows)
+
+    def late(load, step):
+      if self.start <= step and jax.process_index() == self.rank:
+        time.sleep(self.seconds)
+      return place(load, step)
+
+    return super().batches(start, stop, late)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
