@@ -4,11 +4,12 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from difjax import compilation
 from difjax.evaluation import profile
 
 
-def shares(function, *arguments):
-  compiled = jax.jit(function).lower(*arguments).compile()
+def shares(function, *arguments, **options):
+  compiled = jax.jit(function, **options).lower(*arguments).compile()
   call = lambda: jax.block_until_ready(compiled(*arguments))
   call()
   return profile.shares(compiled, call)
@@ -42,3 +43,27 @@ def test_a_loop_is_counted_by_what_it_runs():
     lambda x: jax.lax.scan(step, x, length=4)[0], jnp.ones((512, 512))
   )
   assert found['matrix products, forward'] > 0.5
+
+
+def test_what_a_pool_runs_is_counted_until_it_is_done():
+  """As we compile on CPUs, a convolution only begins where it is noted."""
+  x, w = jnp.ones((16, 64, 64, 32)), jnp.ones((3, 3, 32, 32))
+
+  def convolved(x, w):
+    y = jax.lax.conv_general_dilated(
+      x, w, (1, 1), 'SAME', dimension_numbers=('NHWC', 'HWIO', 'NHWC')
+    )
+    return jnp.tanh(y)
+
+  found = shares(convolved, x, w, compiler_options=compilation.options())
+  assert found['convolutions, forward'] > 0.5
+
+
+def test_cores_are_shared_by_what_is_known():
+  span = profile.Span
+  own, pooled = span('own', 0.0, 4.0, 4.0), span('pooled', 0.0, 0.0, 6.0)
+  other = span('other', 5.0, 5.0, 6.0)
+  found = profile._cores([own, pooled, other], 2)
+  # own 0 to 4; the pool has one core until then, both after it, and from 5 on
+  # two instructions to share them.
+  assert dict(found) == {own: 4.0, pooled: 4.0 + 2.0 + 1.0, other: 1.0}
