@@ -45,7 +45,7 @@ def get_config() -> config_dict.ConfigDict:
     **_on_accelerators(),
   )
   config = config_dict.ConfigDict()
-  config.rounds = 3
+  config.rounds = 5
   config.minutes = 15  # that a part may take
   config.parts = dict(whole, order=tuple(whole))
   return config
