@@ -108,7 +108,8 @@ class Pipeline:
   @property
   def replaced(self) -> int:
     """Damaged examples so far for which another one stands in."""
-    return self._workers.replaced if self.workers else self.source.replaced
+    started = vars(self).get('_workers')  # a property that starts them
+    return started.replaced if started else self.source.replaced
 
   def batches(
     self, start: int, stop: int | None, place: Callable[[Load, int], Placed]

@@ -8,7 +8,8 @@ anew, opens its files itself, and sends its pixels through a pipe.
 A worker is asked through its standard input and answers, one pickle for
 another, through what was its standard output. It ends when nobody can ask it
 any more, however the process that asked has ended; signals, which reach whole
-groups of processes, are left to that one.
+groups of processes, are left to that one. The first question is what to read
+of.
 """
 
 from __future__ import annotations
@@ -18,27 +19,28 @@ import fcntl
 import os
 import pickle
 import queue
+import signal
 import subprocess
 import sys
 import threading
 import traceback
 import weakref
-from typing import BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol
 
 from difjax import errors
 from difjax.data import source as sources
 from difjax.typing import Array, Batch
 
-PIPE = 2**20  # bytes: an answer fits, so that no worker waits until it is read
+PIPE = 2**20  # bytes: most answers fit, and no worker waits until it is read
 AHEAD = 2  # questions to a worker, so that it has one when it is done with one
 _MAIN = b'\x08__main__'  # as a pickle spells it: its length, and the name
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _SERVE = """
-import pickle, signal, sys
-for number in (signal.SIGINT, signal.SIGTERM):
-  signal.signal(number, signal.SIG_IGN)
-sys.path = pickle.load(sys.stdin.buffer)
+import os, sys
+asked = os.fdopen(os.dup(0), 'rb')
+sys.path = sys.argv[1:]
 from difjax.data import workers
-workers.serve()
+workers.serve(asked)
 """
 
 
@@ -64,13 +66,18 @@ class Workers:
 
     Raises:
       ConfigError: it cannot be copied.
+      DataError: a process has ended.
     """
-    sent = _pickled(reader)
-    self._all = [_Worker(_started(sent)) for _ in range(count)]
+    _check(reader)
+    self._all: list[_Worker] = []
+    weakref.finalize(self, _end, self._all)
+    for _ in range(count):
+      self._all.append(_Worker(_started()))
+    for worker in self._all:
+      self._answer(worker, reader)
     self._turns: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
     for worker in self._all * AHEAD:
       self._turns.put(worker)
-    weakref.finalize(self, _end, [worker.process for worker in self._all])
 
   def read(self, epochs: Array, indices: Array) -> Batch:
     """What the reader makes of them, in one of the processes.
@@ -80,14 +87,22 @@ class Workers:
     """
     worker = self._turns.get()
     try:
-      found = worker.ask((epochs, indices))
-    except (EOFError, OSError, pickle.UnpicklingError) as e:
-      raise errors.DataError(
-        'a process that reads data has ended, perhaps killed for its memory: '
-        f'give the pipeline fewer than workers={len(self._all)}'
-      ) from e
+      return self._answer(worker, (epochs, indices))
     finally:
       self._turns.put(worker)
+
+  def _answer(self, worker: _Worker, question: object) -> Any:
+    try:
+      found = worker.ask(question)
+    except (EOFError, OSError, pickle.UnpicklingError) as e:
+      code = worker.process.wait()  # it has closed its pipe: it ends
+      why = f'has ended with code {code}; what it said stands above'
+      if code == -signal.SIGKILL:
+        why = (
+          'was killed, perhaps for its memory: give the pipeline fewer than '
+          f'workers={len(self._all)}'
+        )
+      raise errors.DataError(f'a process that reads data {why}') from e
     if isinstance(found, Exception):
       raise found
     return found
@@ -111,13 +126,14 @@ class _Worker:
     self._asking, self._last = threading.Lock(), threading.Event()
     self._last.set()
 
-  def ask(self, question: tuple[Array, Array]) -> Batch | Exception:
+  def ask(self, question: object) -> Any:
     """Asks behind those that wait already, and waits for the answer."""
     answered = threading.Event()
     try:
       with self._asking:
         before, self._last = self._last, answered
-        _send(self.process.stdin, question)
+        pickle.dump(question, self.process.stdin)
+        self.process.stdin.flush()
       before.wait()
       self.replaced, found = pickle.load(self.process.stdout)
     finally:
@@ -125,68 +141,84 @@ class _Worker:
     return found
 
 
-def serve() -> None:
+def serve(asked: BinaryIO) -> None:
   """What a worker does: it gets a reader, and reads what it is asked for."""
-  asked, answers = sys.stdin.buffer, os.fdopen(os.dup(1), 'wb')
-  os.dup2(2, 1)  # what a reader prints is no answer
-  try:
-    reader = pickle.load(asked)
-  except (ImportError, AttributeError) as e:
-    sys.exit(f'difjax: a worker cannot make what it is to read: {e}')
-  with contextlib.suppress(EOFError, BrokenPipeError):
+  answers = os.fdopen(os.dup(1), 'wb')
+  os.dup2(2, 1)  # what a source prints is no answer
+  os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # nor does it take questions
+
+  def answer(replaced: int, found: object) -> None:
+    try:
+      sent = pickle.dumps((replaced, found), protocol=5)
+    except Exception as e:
+      sent = pickle.dumps((replaced, _sendable(e)))
+    answers.write(sent)
+    answers.flush()
+
+  # Until nobody asks any more.
+  with contextlib.suppress(EOFError, BrokenPipeError, pickle.UnpicklingError):
+    try:
+      reader = pickle.load(asked)
+    except (ImportError, AttributeError) as e:
+      return answer(0, errors.ConfigError(
+        f'a worker cannot make what it is to read: {e}'
+      ))  # fmt: skip
+    answer(0, None)
     while True:
       numbers = pickle.load(asked)
       try:
         found = reader.read(*numbers)
       except Exception as e:  # whoever asked decides what it means
         found = _sendable(e)
-      _send(answers, (reader.source.replaced, found))
+      answer(reader.source.replaced, found)
 
 
 def _sendable(error: Exception) -> Exception:
-  """The same, with the place where it came from, or what can be said of it."""
-  error.add_note(f'in a worker:\n{traceback.format_exc()}')
-  try:
-    return pickle.loads(pickle.dumps(error))
-  except Exception:  # not all that can be raised can be copied
-    return RuntimeError(f'{type(error).__name__}: {error}')
+  """The same, or what it is besides, with the place where it came from.
+
+  Not all that can be raised can be copied; an Exception of a text can.
+  """
+  notes = [f'in a worker:\n{traceback.format_exc()}']
+  kinds = type(error).__mro__
+  for make in (lambda: error, *(lambda k=k: k(str(error)) for k in kinds)):
+    with contextlib.suppress(Exception):
+      told = make()
+      told.__notes__ = notes
+      return pickle.loads(pickle.dumps(told))
+  raise AssertionError('an Exception of a text can be copied')
 
 
-def _pickled(reader: Reader) -> bytes:
-  """What a worker is told at first: where modules are, and what it reads."""
+def _check(reader: Reader) -> None:
   try:
-    sent = pickle.dumps(reader)
-    if _MAIN in sent:
+    if _MAIN in pickle.dumps(reader):
       raise TypeError('a part of it is defined in the script that runs')
   except (pickle.PicklingError, AttributeError, TypeError) as e:
     raise errors.ConfigError(
       f'workers of a pipeline cannot be sent its source and transforms ({e}): '
       'make them of dataclasses of a module, or set workers=0'
     ) from e
-  return pickle.dumps(sys.path) + sent
 
 
-def _started(sent: bytes) -> subprocess.Popen[bytes]:
-  worker = subprocess.Popen(
-    (sys.executable, '-c', _SERVE),
-    stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-  )  # fmt: skip
-  # Other systems have no such number, and few rights may not suffice.
-  with contextlib.suppress(AttributeError, PermissionError):
+def _started() -> subprocess.Popen[bytes]:
+  # A worker inherits what is held back, and holds it back for good.
+  before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+  try:
+    worker = subprocess.Popen(
+      (sys.executable, '-P', '-c', _SERVE, *map(str, sys.path)),
+      stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    )  # fmt: skip
+  finally:
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
+  # Other systems have no such number, and this one may not allow as much.
+  with contextlib.suppress(AttributeError, OSError):
     fcntl.fcntl(worker.stdout, fcntl.F_SETPIPE_SZ, PIPE)
-  worker.stdin.write(sent)
   return worker
 
 
-def _send(stream: BinaryIO, found: object) -> None:
-  pickle.dump(found, stream, protocol=5)
-  stream.flush()
-
-
-def _end(workers: list[subprocess.Popen[bytes]]) -> None:
-  for worker in workers:
-    worker.kill()  # it only reads, perhaps from a disk that does not answer
-    worker.wait()
-    for stream in (worker.stdin, worker.stdout):
+def _end(workers: list[_Worker]) -> None:
+  for process in [worker.process for worker in workers]:
+    process.kill()  # it only reads
+    process.wait()
+    for stream in (process.stdin, process.stdout):
       with contextlib.suppress(BrokenPipeError):
         stream.close()

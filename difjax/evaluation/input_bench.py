@@ -26,7 +26,6 @@ from difjax.data import images, pipeline, shards
 
 BATCH = 64
 WINDOW = 4  # shards that we shuffle together
-AHEAD = 8  # batches that come before the clock starts: more than are prepared
 BUFFER = 1000  # samples that webdataset shuffles together
 MISSING = 'pip install webdataset, to be measured beside it'
 SUFFIXES = ';'.join(sorted(suffix[1:] for suffix in images.SUFFIXES))
@@ -139,8 +138,9 @@ def _webdataset(path: str, size: int | None, workers: int) -> _Batches:
 
 def _rate(batches: _Batches, count: int) -> float:
   """Images a second of some batches, once as many come as are consumed."""
+  prepared = max(8, 3 * (os.cpu_count() or 1))  # PyTorch: two a process
   with contextlib.closing(batches):
-    for _ in range(AHEAD):
+    for _ in range(prepared):
       next(batches)
     began = time.perf_counter()
     read = sum(len(batch) for batch in itertools.islice(batches, count))

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from difjax import data, errors
-from difjax.data import images, tar_index
+from difjax.data import images, tar_index, workers
 from tests.data import tars
 
 
@@ -30,8 +30,8 @@ def folder(tmp_path_factory):
   return found
 
 
-def _pipeline(source, workers=1, **fields):
-  return data.Pipeline(source=source, batch_size=32, workers=workers, **fields)
+def _pipeline(source, count=1, **fields):
+  return data.Pipeline(source=source, batch_size=32, workers=count, **fields)
 
 
 def _batches(pipe, count):
@@ -82,7 +82,6 @@ def test_errors_and_replaced_examples_come_back(tmp_path):
 def test_a_killed_process_is_an_error(folder):
   found = _pipeline(data.Shards(path=str(folder)))._workers
   zeros, rows = np.zeros(2, int), np.arange(2)
-  found.read(zeros, rows)
   worker = found._all[0].process
   worker.terminate()  # left to the parent
   found.read(zeros, rows)
@@ -91,6 +90,30 @@ def test_a_killed_process_is_an_error(folder):
   for _ in range(2):
     with pytest.raises(errors.DataError, match='fewer than workers=1'):
       found.read(zeros, rows)
+
+
+def test_a_process_that_ends_while_it_starts_is_an_error(folder, monkeypatch):
+  monkeypatch.setattr(workers, '_SERVE', 'import os; os._exit(7)')
+  large = 'x' * 300_000  # more than a pipe holds
+  for path in (str(folder), large):
+    with pytest.raises(errors.DataError, match='has ended with code 7'):
+      _batches(_pipeline(data.Shards(path=path), 2), 1)
+
+
+def test_signals_are_held_back_from_the_start(folder):
+  process = workers._started()
+  process.terminate()
+  process.stdin.close()
+  assert process.wait(60) == 0
+  process.stdout.close()
+
+
+def test_answers_may_be_larger_than_a_pipe():
+  source = data.Synthetic(length=64, height=256, width=256)
+  (found,) = _batches(_pipeline(source, 2), 1)
+  (own,) = _batches(_pipeline(source, 0), 1)
+  assert found['image'].nbytes > 4 * workers.PIPE
+  np.testing.assert_array_equal(found['image'], own['image'])
 
 
 def test_processes_end_with_their_pipeline(folder):
@@ -110,12 +133,14 @@ def _refused(pipe):
 
 _LAB = """
 import dataclasses
-from difjax import data
+import sys
+from difjax import data, errors
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Own(data.Shards):
   def __getitem__(self, i):
     print('read', i, flush=True)
+    assert not sys.stdin.read()  # the questions are not there
     return super().__getitem__(i)
 
 class OddError(Exception):
@@ -125,6 +150,14 @@ class OddError(Exception):
 class Odd(data.Shards):
   def __getitem__(self, i):
     raise OddError('this', 'that')
+
+class OddDataError(errors.DataError):
+  def __init__(self, one, two):
+    super().__init__(f'{one} or {two}')
+
+class OddData(data.Shards):
+  def __getitem__(self, i):
+    raise OddDataError('this', 'that')
 """
 
 
@@ -156,23 +189,27 @@ def test_what_a_source_prints_is_no_answer(lab, capfd):
   assert err.count('read') == 32
 
 
-def test_an_error_that_cannot_be_copied_is_told(lab):
+@pytest.mark.parametrize(
+  ('name', 'kind', 'said'),
+  [('Odd', Exception, 'this and that'),
+   ('OddData', errors.DataError, 'this or that')],
+)  # fmt: skip
+def test_an_error_that_cannot_be_copied_is_told(lab, name, kind, said):
   module, own = lab
-  workers = _pipeline(module.Odd(path=own.path))._workers
+  found = _pipeline(getattr(module, name)(path=own.path))._workers
   for _ in range(3):  # and the next answers are in their place
-    with pytest.raises(RuntimeError, match='OddError: this and that'):
-      workers.read(np.zeros(2, int), np.arange(2))
+    with pytest.raises(kind, match=said) as error:
+      found.read(np.zeros(2, int), np.arange(2))
+    assert type(error.value) is kind
+    assert 'difjax_lab.py' in error.value.__notes__[0]
 
 
-def test_a_module_that_is_nowhere_has_a_line(lab, capfd, monkeypatch):
+def test_a_module_that_is_nowhere_has_a_line(lab, monkeypatch):
   module, own = lab
   monkeypatch.setitem(sys.modules, 'difjax_gone', module)
   monkeypatch.setattr(module.Own, '__module__', 'difjax_gone')
-  with pytest.raises(errors.DataError, match='has ended'):
-    _batches(_pipeline(own), 1)
-  assert "cannot make what it is to read: No module named 'difjax_gone'" in (
-    capfd.readouterr().err
-  )
+  with pytest.raises(errors.ConfigError, match="No module named 'difjax_gone'"):
+    _batches(_pipeline(own, 2), 1)
 
 
 _ORPHAN = """
