@@ -148,11 +148,7 @@ def serve(asked: BinaryIO) -> None:
   os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # nor does it take questions
 
   def answer(replaced: int, found: object) -> None:
-    try:
-      sent = pickle.dumps((replaced, found), protocol=5)
-    except Exception as e:
-      sent = pickle.dumps((replaced, _sendable(e)))
-    answers.write(sent)
+    pickle.dump((replaced, found), answers, protocol=5)
     answers.flush()
 
   # Until nobody asks any more.
