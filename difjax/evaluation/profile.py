@@ -15,6 +15,7 @@ cores: what they have between them is known, and how they share it is not.
 
 from __future__ import annotations
 
+import bisect
 import collections
 import dataclasses
 import gzip
@@ -24,8 +25,9 @@ import os
 import pathlib
 import re
 import tempfile
+import time
 import types
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import jax
@@ -33,11 +35,15 @@ import jax
 # name = ... metadata={op_name="jit(f)/transpose(jvp(net))/.../dot_general" ...
 _INSTRUCTION = re.compile(r'%?(\S+) = .*metadata=\{op_name="([^"]+)"')
 _END = 'end: '  # before the name of what is done
+_TASK = 'ThreadpoolListener::StartRegion'  # a thread of the pool begins one
+_LATE = 0.05  # seconds until the last note is written
 _AROUND = re.compile(r'(while|call|conditional)[.\d]*$')  # hold what they run
 _KINDS: Final = types.MappingProxyType({
   'conv_general_dilated': 'convolutions',
   'dot_general': 'matrix products',
 })
+
+_Event = Mapping[str, Any]  # of the profiler; microseconds
 
 
 def shares(
@@ -59,10 +65,10 @@ def shares(
     if (found := _INSTRUCTION.search(line))
   )
   spent: collections.Counter[str] = collections.Counter()
-  for span, seconds in _cores(_trace(call), os.cpu_count() or 1).items():
-    spent[_kind(sources.get(span.name, ''))] += seconds
+  for span, taken in _cores(_trace(call), os.cpu_count() or 1).items():
+    spent[_kind(sources.get(span.name, ''))] += taken
   whole = sum(spent.values())
-  return {kind: time / whole for kind, time in spent.most_common()}
+  return {kind: taken / whole for kind, taken in spent.most_common()}
 
 
 def _kind(source: str) -> str:
@@ -99,13 +105,13 @@ def _cores(spans: Sequence[Span], count: int) -> Mapping[Span, float]:
   ]
   spent: collections.Counter[Span] = collections.Counter()
   now = 0.0
-  for time, change, span in sorted(changes, key=operator.itemgetter(0)):
+  for then, change, span in sorted(changes, key=operator.itemgetter(0)):
     for each in running:
-      spent[each] += time - now
+      spent[each] += then - now
     free = max(count - len(running), 0)
     for each in pooled:
-      spent[each] += (time - now) * free / len(pooled)
-    now = time
+      spent[each] += (then - now) * free / len(pooled)
+    now = then
     change(span)
   return spent
 
@@ -115,25 +121,50 @@ def _trace(call: Callable[[], object]) -> list[Span]:
   with tempfile.TemporaryDirectory() as folder:
     with jax.profiler.trace(folder):
       call()
+      time.sleep(_LATE)
     (path,) = pathlib.Path(folder).rglob('*.trace.json.gz')
-    events = json.loads(gzip.decompress(path.read_bytes()))['traceEvents']
-  ends: dict[str, list[float]] = collections.defaultdict(list)
-  for event in events:
-    name = event.get('name', '')
-    if name.startswith(_END):
-      ends[name.removeprefix(_END)].append(event['ts'])
-  return [
-    _span(event, ends[event['args']['hlo_op']])
-    for event in events
-    if 'hlo_op' in event.get('args', {}) and 'dur' in event
-    and not _AROUND.match(event['args']['hlo_op'])
-  ]  # fmt: skip
+    return _spans(json.loads(gzip.decompress(path.read_bytes()))['traceEvents'])
 
 
-def _span(event: Mapping[str, Any], ends: Sequence[float]) -> Span:
-  returns = event['ts'] + event['dur']
-  # A loop runs it again and again; GPUs note no end.
-  done = min((end for end in ends if end >= event['ts']), default=returns)
-  return Span(
-    event['args']['hlo_op'], event['ts'], returns, max(done, returns)
+def _spans(events: Sequence[_Event]) -> list[Span]:
+  """Returns the instructions in events of the profiler.
+
+  Who finishes an instruction of the pool first runs what waited for it, in the
+  same task, and notes the end of the one after that of the others.
+  """
+  timed = sorted(
+    (e for e in events if 'dur' in e), key=operator.itemgetter('ts')
   )
+  ran = [
+    e for e in timed
+    if 'hlo_op' in e.get('args', {}) and not _AROUND.match(e['args']['hlo_op'])
+  ]  # fmt: skip
+  ends: dict[str, list[_Event]] = collections.defaultdict(list)
+  for event in timed:
+    if event['name'].startswith(_END):
+      ends[event['name'].removeprefix(_END)].append(event)
+  begins, tasks = _times(ran), _times(e for e in timed if e['name'] == _TASK)
+  spans = []
+  for event in ran:
+    name, returns = event['args']['hlo_op'], event['ts'] + event['dur']
+    done = returns
+    if ends[name]:  # in a loop the first is that of the first; GPUs note none
+      end = ends[name].pop(0)
+      thread, noted = end['tid'], end['ts']
+      since = max(returns, _before(tasks[thread], noted))
+      later = bisect.bisect_left(begins[thread], since)
+      done = min([noted, *begins[thread][later : later + 1]])
+    spans.append(Span(name, event['ts'], returns, max(done, returns)))
+  return spans
+
+
+def _times(events: Iterable[_Event]) -> Mapping[int, list[float]]:
+  """Returns when they begin, in order, by thread."""
+  found: dict[int, list[float]] = collections.defaultdict(list)
+  for event in events:
+    found[event['tid']].append(event['ts'])
+  return found
+
+
+def _before(times: Sequence[float], now: float) -> float:
+  return times[at - 1] if (at := bisect.bisect_left(times, now)) else 0.0

@@ -67,3 +67,36 @@ def test_cores_are_shared_by_what_is_known():
   # own 0 to 4; the pool has one core until then, both after it, and from 5 on
   # two instructions to share them.
   assert dict(found) == {own: 4.0, pooled: 4.0 + 2.0 + 1.0, other: 1.0}
+
+
+def _noted(name, ts, dur, tid=1, **args):
+  return {'name': name, 'ts': ts, 'dur': dur, 'tid': tid, 'args': args}
+
+
+def test_an_end_is_noted_after_what_follows_it():
+  """As XLA does: who finishes an instruction first runs what waited for it."""
+  events = [
+    {'name': 'a name of a thread', 'args': {}},
+    _noted('conv', 0.0, 1.0, hlo_op='conv'),
+    _noted('other', 10.0, 5.0, tid=2, hlo_op='other'),
+    _noted('end: other', 15.1, 0.1, tid=2),
+    _noted('ThreadpoolListener::StartRegion', 20.0, 0.0, tid=2),
+    _noted('sort', 52.0, 20.0, tid=2, hlo_op='sort'),
+    _noted('end: sort', 72.1, 0.1, tid=2),
+    _noted('end: conv', 80.5, 0.1, tid=2),
+    _noted('dot', 100.0, 1.0, hlo_op='dot'),
+    _noted('ThreadpoolListener::StartRegion', 120.0, 0.0, tid=2),
+    _noted('end: dot', 140.0, 0.1, tid=2),  # nothing waited for it
+    _noted('dot', 200.0, 1.0, hlo_op='dot'),  # in a loop
+    _noted('end: dot', 210.0, 0.1, tid=2),
+    _noted('while.3', 0.0, 300.0, hlo_op='while.3'),
+  ]
+  found = [
+    (span.name, span.begins, span.returns, span.ends)
+    for span in profile._spans(events)
+  ]
+  assert found == [
+    ('conv', 0.0, 1.0, 52.0), ('other', 10.0, 15.0, 15.1),
+    ('sort', 52.0, 72.0, 72.1), ('dot', 100.0, 101.0, 140.0),
+    ('dot', 200.0, 201.0, 210.0),
+  ]  # fmt: skip
