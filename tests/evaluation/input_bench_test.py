@@ -41,6 +41,7 @@ def test_beside_webdataset(folder, monkeypatch):
       while True:
         yield np.zeros((input_bench.BATCH, 2, 2, 3), np.uint8)
 
+  monkeypatch.delitem(sys.modules, 'webdataset', raising=False)
   rates = iter([200.0, 250.0, 100.0] * 3)  # threads, processes, theirs
   monkeypatch.setattr(importlib.util, 'find_spec', lambda name: (
     True if name == 'webdataset' else None
