@@ -42,8 +42,8 @@ from difjax.cli import arguments
 _APART = ('evaluation', 'plan', 'published', 'report', 'sampler')
 # Paths that may change between two starts without making it another run.
 _FREE = (
-  'checkpoints', 'data.prefetch', 'data.workers', 'data.source.path',
-  'data.threads', 'hooks', 'log_every', 'max_streak', 'mesh',
+  'checkpoints', 'data.prefetch', 'data.source.path', 'data.threads',
+  'data.workers', 'hooks', 'log_every', 'max_streak', 'mesh',
   'optimiser.accumulate', 'optimiser.schedule', 'patience', 'profile', 'rules',
   'spike', 'steps', 'tensorboard', 'wandb', *_APART,
 )  # fmt: skip

@@ -8,8 +8,8 @@ anew, opens its files itself, and sends its pixels through a pipe.
 A worker is asked through its standard input and answers, one pickle for
 another, through what was its standard output. It ends when nobody can ask it
 any more, however the process that asked has ended; signals, which reach whole
-groups of processes, are left to that one. The first question is what to read
-of.
+groups of processes, are left to that one. The first question is the reader
+itself, what comes after it is what that one is to read.
 """
 
 from __future__ import annotations
@@ -69,10 +69,11 @@ class Workers:
       DataError: a process has ended.
     """
     _check(reader)
-    self._all: list[_Worker] = []
-    weakref.finalize(self, _end, self._all)
+    started: list[subprocess.Popen[bytes]] = []
+    weakref.finalize(self, _end, started)
     for _ in range(count):
-      self._all.append(_Worker(_started()))
+      started.append(_started())
+    self._all = [_Worker(process) for process in started]
     for worker in self._all:
       self._answer(worker, reader)
     self._turns: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
@@ -211,8 +212,8 @@ def _started() -> subprocess.Popen[bytes]:
   return worker
 
 
-def _end(workers: list[_Worker]) -> None:
-  for process in [worker.process for worker in workers]:
+def _end(processes: list[subprocess.Popen[bytes]]) -> None:
+  for process in processes:
     process.kill()  # it only reads
     process.wait()
     for stream in (process.stdin, process.stdout):
